@@ -1,0 +1,179 @@
+"""One touch: take the gate, render, call the provider, record what came back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from activities import signatures as ask
+from activities.record import write_lines
+from activities.running import RunTime, pulse
+from connectors.base import Accepted, Message, Sender
+from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
+from contacts.claims import Claim, Gate
+from contacts.clock import Clock
+from contacts.events import event, identities
+from contacts.facts import Facts
+from contacts.gate import Ask
+from contacts.intake import Intake
+from contacts.specs import Purpose
+from templates.render import Rendered, TemplateError, render
+
+Links = Callable[[str, str, Purpose, str], Mapping[str, str]]
+"""(contact id, channel, purpose, touch key) to the links a message carries: unsubscribe_url, preferences_url."""
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """The activity behind ``Journey.send``."""
+
+    engine: AsyncEngine
+    gate: Gate
+    intake: Intake
+    senders: Mapping[str, Sender]
+    links: Links
+    clock: Clock
+
+    @activity.defn(name=ask.DELIVER)
+    async def deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
+        """Sends a touch if it may go out now. Safe to repeat at any point."""
+        time = RunTime(request.run.now, self.clock)
+        async with pulse():
+            claim = await self._claim(request, time.now())
+            if claim.status == "claimed":
+                return await self._send(request, claim, time)
+            if claim.status == "reclaimed":
+                return await self._find_out(request, claim, time) or await self._send(request, claim, time)
+            return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
+
+    async def _claim(self, request: ask.DeliverRequest, now: datetime) -> Claim:
+        if request.channel not in self.senders:
+            raise ApplicationError(f"no connector sends on {request.channel}", type="NoSender")
+        default = timedelta(days=self.gate.policy.defaults.valid_for_days)
+        wanted = Ask(
+            key=request.key,
+            template=request.template,
+            channel=request.channel,
+            purpose=request.purpose,
+            journey=request.run.journey,
+            now=now,
+            valid_until=request.valid_until or request.asked_at + default,
+        )
+        async with self.engine.begin() as conn:
+            claim = await self.gate.claim(
+                conn, wanted, run_id=request.run.run_id, contact_id=request.run.contact_id, stage=request.run.stage
+            )
+            await write_lines(conn, request.run, request.lines, claim.until)
+        return claim
+
+    async def _find_out(self, request: ask.DeliverRequest, claim: Claim, time: RunTime) -> ask.Delivery | None:
+        """An earlier attempt may have called the provider: what came of it? None: call (again)."""
+        sender = self.senders[request.channel]
+        if sender.idempotent:
+            return None
+        if sender.can_look_up:
+            found = await sender.look_up(request.key)
+            return await self._sent(claim, sender, found, None, time) if found is not None else None
+        if request.purpose == "transactional":
+            return None
+        return await self._settle(claim, "unknown", "no answer from the provider", time)
+
+    async def _send(self, request: ask.DeliverRequest, claim: Claim, time: RunTime) -> ask.Delivery:
+        sender = self.senders[request.channel]
+        try:
+            rendered = self._render(request, claim.facts)
+            accepted = await sender.send(self._message(request, claim.facts, rendered))
+        except (TryAgain, TemplateError) as error:
+            async with self.engine.begin() as conn:
+                await self.gate.release(conn, claim.touch_id)
+            delay = error.delay if isinstance(error, TryAgain) else None
+            raise ApplicationError(
+                str(error),
+                type=type(error).__name__,
+                next_retry_delay=delay,
+                category=ApplicationErrorCategory.BENIGN if delay else ApplicationErrorCategory.UNSPECIFIED,
+            ) from None
+        except NeverAgain as error:
+            if isinstance(error, BadAddress):
+                await self._suppress(claim, request.channel, error.reason, time)
+            return await self._settle(claim, "failed", error.reason, time, request_id=error.request_id)
+        except Unknown as error:
+            if sender.idempotent or sender.can_look_up or request.purpose == "transactional":
+                # The next attempt finds the claim and asks the provider, or may simply send again.
+                raise ApplicationError(str(error), type="Unknown") from None
+            return await self._settle(claim, "unknown", error.reason, time, request_id=error.request_id)
+        return await self._sent(claim, sender, accepted, rendered, time)
+
+    def _render(self, request: ask.DeliverRequest, facts: Facts) -> Rendered:
+        brand = self.gate.policy.brand
+        data: Mapping[str, Any] = request.entry.get("data") or {}
+        entry_point = facts.entry.value if facts.entry else {}
+        context: dict[str, Any] = {
+            "first_name": facts.get("first_name"),
+            "topic": data.get("topic") or facts.get("topic"),
+            "resource": data.get("resource") or entry_point.get("resource"),
+            "entry_point": entry_point.get("type"),
+            "brand": {"name": brand.name, "address": brand.address, "url": brand.url},
+            "reply_to": brand.reply_to,
+            **self._links(request, facts),
+        }
+        money = {k: data.get(k) for k in ("items", "value", "currency", "url") if data.get(k) is not None}
+        if "checkout_id" in data:
+            context["checkout"] = money
+        if "order_id" in data:
+            context["order"] = money
+        given = {**context, **request.context}
+        return render(request.template, {k: v for k, v in given.items() if v is not None})
+
+    def _links(self, request: ask.DeliverRequest, facts: Facts) -> Mapping[str, str]:
+        if request.purpose == "transactional":
+            return {}
+        return self.links(facts.contact_id, request.channel, request.purpose, request.key)
+
+    def _message(self, request: ask.DeliverRequest, facts: Facts, rendered: Rendered) -> Message:
+        return Message(
+            key=request.key,
+            to=facts.address(request.channel) or "",
+            subject=rendered.subject,
+            text=rendered.text,
+            html=rendered.html,
+            purpose=request.purpose,
+            unsubscribe_url=self._links(request, facts).get("unsubscribe_url"),
+            metadata={"journey": request.run.journey, "touch": request.template},
+        )
+
+    async def _sent(
+        self, claim: Claim, sender: Sender, accepted: Accepted, rendered: Rendered | None, time: RunTime
+    ) -> ask.Delivery:
+        values: dict[str, Any] = {
+            "provider": sender.name,
+            "provider_id": accepted.provider_id,
+            "request_id": accepted.request_id,
+        }
+        if rendered is not None:
+            values |= {"subject": rendered.subject, "body": rendered.text, "template_hash": rendered.fingerprint}
+        return await self._settle(claim, "sent", None, time, **values)
+
+    async def _settle(
+        self, claim: Claim, status: Any, reason: str | None, time: RunTime, **values: Any
+    ) -> ask.Delivery:
+        async with self.engine.begin() as conn:
+            await self.gate.settle(conn, claim.touch_id, status, time.now(), reason=reason, **values)
+        return ask.Delivery(status, reason, touch_id=claim.touch_id)
+
+    async def _suppress(self, claim: Claim, channel: str, reason: str, time: RunTime) -> None:
+        """The provider refused the address itself: that is a bounce, whoever tells us first."""
+        now = time.now()
+        bounced = event(
+            "message.bounced",
+            source="perennial",
+            source_id=f"refused/{claim.touch_id}",
+            occurred_at=now,
+            identities=identities(("contact", claim.facts.contact_id)),
+            data={"channel": channel, "address": claim.facts.address(channel), "permanent": True, "reason": reason},
+        )
+        await self.intake.record(bounced, now)

@@ -1,0 +1,191 @@
+"""What journeys ask and what they get: the shapes of activity arguments and results, and the activities' names.
+
+Workflows import this module and nothing else of ``activities``. New fields need defaults: runs live for months and
+old histories are replayed against this code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from contacts.specs import Purpose
+
+DELIVER = "deliver"
+HAND_OFF = "hand_off"
+REMIND = "remind"
+ACKNOWLEDGE = "acknowledge"
+FACTS = "facts"
+NOTE = "note"
+FINISH = "finish"
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """Which run asks, where it is, and what time it is there."""
+
+    run_id: str
+    contact_id: str
+    journey: str
+    stage: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something the run wants remembered: written to the journal with whatever the run asks next.
+
+    Attributes:
+        seq: Counts within the run, so that a repeat is written once.
+        kind: ``stage``, ``wait`` or ``approval``.
+        until: When the run wakes if nothing happens.
+    """
+
+    seq: int
+    at: datetime
+    kind: str
+    stage: str
+    until: datetime | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeliverRequest:
+    """A touch to send now, if the gate allows it.
+
+    Attributes:
+        key: Unique name of the touch, the same on every attempt.
+        valid_until: From here on it is not worth sending; None for the policy's default span from ``asked_at``.
+        context: Values for the template besides the contact's facts and the entry event.
+    """
+
+    run: RunRef
+    key: str
+    template: str
+    channel: str
+    purpose: Purpose
+    asked_at: datetime
+    valid_until: datetime | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a touch.
+
+    Attributes:
+        status: ``sent``, ``unknown`` (perhaps sent), ``dropped``, ``failed``, or ``waiting``: ask again at ``until``
+            or when ``hold`` is released.
+        reason: The gate's reason code, or the provider's words.
+    """
+
+    status: Literal["sent", "unknown", "dropped", "failed", "waiting"]
+    reason: str | None = None
+    until: datetime | None = None
+    hold: str | None = None
+    touch_id: str | None = None
+
+
+@dataclass(frozen=True)
+class HandOffRequest:
+    """Give the contact to a person.
+
+    Attributes:
+        handoff_id: The same on every attempt.
+        because_at: When what caused it happened; delays are measured from here.
+    """
+
+    run: RunRef
+    handoff_id: str
+    reason: str
+    because_at: datetime
+    owner: str | None = None
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class HandOffDone:
+    """A person has been told.
+
+    Attributes:
+        contact_by: When somebody must have acknowledged.
+        reminders: How often to remind before it is left to the review queue.
+    """
+
+    owner: str
+    contact_by: datetime
+    remind_every_seconds: float
+    reminders: int
+
+
+@dataclass(frozen=True)
+class AcknowledgeRequest:
+    """A person took the hand-off and said so to the run."""
+
+    run: RunRef
+    handoff_id: str
+    by: str
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemindRequest:
+    """Nobody acknowledged in time: tell them again. ``last`` leaves it to the review queue as well."""
+
+    run: RunRef
+    handoff_id: str
+    reminder: int
+    last: bool = False
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class FactsRequest:
+    """What is true of the contact now."""
+
+    run: RunRef
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContactNow:
+    """The facts a journey may branch on.
+
+    Attributes:
+        score: Lead score as of the run's time.
+        hot: Whether the score has reached the policy's hand-off threshold.
+        flags: ``known``, ``new``, ``customer``.
+        holds: Holds in force, such as ``ticket:4711``.
+        topic: The subject the contact showed interest in last.
+        entered_before: When the contact entered this journey the last time before this run.
+    """
+
+    score: float
+    hot: bool
+    flags: tuple[str, ...]
+    holds: tuple[str, ...]
+    topic: str | None
+    entered_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class NoteRequest:
+    """Write down what has gathered before the run goes to sleep."""
+
+    run: RunRef
+    lines: tuple[Line, ...] = ()
+    next_wake: datetime | None = None
+
+
+@dataclass(frozen=True)
+class FinishRequest:
+    """The run is over."""
+
+    run: RunRef
+    outcome: str
+    reason: str | None
+    review: bool
+    story: tuple[Mapping[str, Any], ...] = ()
+    lines: tuple[Line, ...] = ()

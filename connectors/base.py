@@ -1,0 +1,183 @@
+"""What a connector can be: each ability is a small Protocol, and a connector has those its system has.
+
+``Source``  verifies what the system sends and parses it into events.
+``Sender``  delivers messages on one channel.
+``Crm``     keeps a contact, a task, a note in the sales team's system.
+``Alert``   tells people who work here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, Protocol, runtime_checkable
+
+from contacts.events import Event
+
+
+class Refused(Exception):
+    """The request is not what it claims to be: nothing of it may be kept.
+
+    Attributes:
+        status: The HTTP status to answer: 401 for a bad signature, 400 for a malformed request.
+        reason: One line for the sender's developer; never says what the right answer would have been.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request as it arrived.
+
+    Attributes:
+        method: Upper case.
+        url: As the sender called it: scheme, public host, path and query.
+        headers: Names in lower case.
+        body: The raw bytes; signatures are over these.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A system that tells us what happened."""
+
+    name: ClassVar[str]
+
+    def verify(self, request: Request, now: datetime) -> None:
+        """Checks signature, tolerance and form over the raw bytes.
+
+        Args:
+            request: As it arrived.
+            now: The machine's time (UTC), which the sender's timestamp is held against.
+
+        Raises:
+            Refused: The request is forged, stale or malformed.
+        """
+
+    def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
+        """The events in a verified request; empty when its kind means nothing to us.
+
+        Must not depend on anything but its arguments, so that it can be run again after a fix.
+
+        Raises:
+            ValueError: The body does not parse (``InvalidEvent`` and pydantic's errors are ValueErrors).
+        """
+
+
+@dataclass(frozen=True)
+class Message:
+    """One touch, rendered, on its way to a provider.
+
+    Attributes:
+        key: The touch's key: unique for ever, without personal data, at most 255 characters.
+        to: The recipient's address on this channel.
+        purpose: ``promotional``, ``lifecycle`` or ``transactional``.
+        unsubscribe_url: Where the recipient's one click goes; None for transactional messages.
+    """
+
+    key: str
+    to: str
+    subject: str
+    text: str
+    html: str | None = None
+    purpose: str = "promotional"
+    unsubscribe_url: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The provider took the message. ``provider_id`` is its name for it, ``request_id`` that of the call."""
+
+    provider_id: str
+    request_id: str | None = None
+
+
+@runtime_checkable
+class Sender(Protocol):
+    """A system that delivers messages.
+
+    ``idempotent`` says that the provider drops a second call with the same key; ``can_look_up`` that it can be
+    asked whether it has a key's message. A sender with neither leaves a touch ``unknown`` when a call has no answer.
+    """
+
+    name: ClassVar[str]
+    channel: ClassVar[str]
+    idempotent: ClassVar[bool]
+    can_look_up: ClassVar[bool]
+
+    async def send(self, message: Message) -> Accepted:
+        """Hands the message over.
+
+        Raises:
+            TryAgain, NeverAgain, BadAddress, Unknown: see ``connectors.errors``.
+        """
+
+    async def look_up(self, key: str) -> Accepted | None:
+        """What the provider knows of a key; None when it surely has no such message.
+
+        Raises:
+            ConnectorError: The provider cannot say now, or this sender never can (``NeverAgain``).
+        """
+
+
+@dataclass(frozen=True)
+class Person:
+    """A contact as a CRM sees one."""
+
+    email: str
+    first_name: str | None = None
+    last_name: str | None = None
+    phone: str | None = None
+    company: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something a person should do for a contact.
+
+    Attributes:
+        key: Unique name of the task, so that asking twice makes one.
+        due: When it should be done (UTC).
+    """
+
+    key: str
+    title: str
+    body: str
+    due: datetime
+    owner: str | None = None
+
+
+@runtime_checkable
+class Crm(Protocol):
+    """The sales team's system. Every method may raise the errors of ``connectors.errors``."""
+
+    name: ClassVar[str]
+
+    async def upsert(self, person: Person) -> str:
+        """Creates or updates the person; returns the CRM's id."""
+
+    async def task(self, crm_id: str, task: Task) -> str:
+        """Creates the task on the person; returns its id. The same key twice makes one task."""
+
+    async def note(self, crm_id: str, key: str, body: str, at: datetime) -> str:
+        """Writes a note on the person; returns its id. The same key twice makes one note."""
+
+
+@runtime_checkable
+class Alert(Protocol):
+    """A way to tell the people who work here."""
+
+    name: ClassVar[str]
+
+    async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
+        """Tells them; returns the provider's id of the message. May raise the errors of ``connectors.errors``."""

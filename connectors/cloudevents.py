@@ -1,0 +1,199 @@
+"""CloudEvents 1.0 over HTTP, from systems of our own: structured, batched and binary, signed by Standard Webhooks."""
+
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hmac import compare_digest
+from typing import Any, ClassVar, Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from connectors.base import Refused, Request
+from connectors.batch import Problem, Reading, load_json
+from connectors.webhook import Moment, check_age, check_signature, one_line_errors, secrets_in
+from contacts.events import IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identity
+
+BATCH_EVENTS = 1000
+"""Events in one batch."""
+
+AHEAD = timedelta(minutes=5)
+"""How far a sender's clock may be ahead of ours before we take our own word for it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Envelope(BaseModel):
+    """A CloudEvent, as far as we use one. ``time`` needs an offset; extensions are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    specversion: Literal["1.0"]
+    id: str = Field(min_length=1, max_length=255)
+    source: str = Field(min_length=1, max_length=88)
+    type: str = Field(min_length=1, max_length=100)
+    time: Moment | None = None
+    subject: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class CloudEvents:
+    """The ``Source`` of events from systems that speak CloudEvents.
+
+    The signature is over the body. In binary mode the attributes are headers, which it does not cover: whoever can
+    change a request on its way can change those. Senders that cannot rely on TLS use the structured mode.
+    """
+
+    name: ClassVar[str] = "cloudevents"
+
+    def __init__(self, secret: SecretStr | None, bearer_keys: Sequence[SecretStr] = ()) -> None:
+        """Takes the Standard Webhooks secret (``whsec_...``), and keys that do as a Bearer token in development.
+
+        Raises:
+            ValueError: The secret is not base64.
+        """
+        self._secrets = [_signing_key(text) for text in secrets_in(secret)] if secret else []
+        self._bearer_keys = [key.get_secret_value().encode() for key in bearer_keys]
+
+    def verify(self, request: Request, now: datetime) -> None:
+        """See ``Source.verify``. A single event that is malformed is refused; in a batch it costs only itself."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = token.strip().encode()
+        bearer = scheme.lower() == "bearer" and any(compare_digest(key, given) for key in self._bearer_keys)
+        if not bearer:
+            self._check_signature(request, now)
+        for found in _envelopes(request):
+            if isinstance(found, Problem) and _mode(request) != "batched":
+                raise Refused(400, found.reason)
+
+    def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
+        """See ``Source.parse``; ``read`` tells more."""
+        return self.read(request, received_at).understood()
+
+    def read(self, request: Request, received_at: datetime) -> Reading:
+        """Every event, and what could not be understood.
+
+        Raises:
+            Refused: The request is not one that ``verify`` lets pass.
+        """
+        events: list[Event] = []
+        problems: list[Problem] = []
+        for index, found in enumerate(_envelopes(request)):
+            if isinstance(found, Problem):
+                problems.append(found)
+                continue
+            try:
+                events.append(_event(found, received_at))
+            except InvalidEvent as error:
+                problems.append(Problem(index, str(error)))
+        return Reading(tuple(events), tuple(problems))
+
+    def _check_signature(self, request: Request, now: datetime) -> None:
+        if not self._secrets:
+            raise Refused(401, "no secret for signed events is set, so nothing can be verified")
+        names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+        id, sent, signatures = (request.headers.get(name, "") for name in names)
+        if not (id and sent and signatures):
+            raise Refused(401, "the Webhook-Id, Webhook-Timestamp and Webhook-Signature headers are needed")
+        if not (sent.isascii() and sent.isdigit() and len(sent) <= 11):
+            raise Refused(400, "Webhook-Timestamp is not a number of seconds")
+        message = f"{id}.{sent}.".encode(errors="replace") + request.body
+        offered = [value for version, _, value in (s.partition(",") for s in signatures.split()) if version == "v1"]
+        check_signature(self._secrets, message, offered, b64encode)
+        check_age(_EPOCH + timedelta(seconds=int(sent)), now)
+
+
+def _signing_key(text: bytes) -> bytes:
+    try:
+        return b64decode(text.removeprefix(b"whsec_") + b"==")
+    except NotBase64:
+        raise ValueError("must be whsec_ and the secret in base64") from None
+
+
+def _mode(request: Request) -> Literal["structured", "batched", "binary"]:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/cloudevents+json":
+        return "structured"
+    if media_type == "application/cloudevents-batch+json":
+        return "batched"
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    if "ce-specversion" in request.headers and (is_json or not request.body):
+        return "binary"
+    raise Refused(415, "not a CloudEvent with JSON in it: see the Content-Type and ce-* headers")
+
+
+def _envelopes(request: Request) -> Iterator[Envelope | Problem]:
+    match _mode(request):
+        case "binary":
+            attributes: dict[str, Any] = {
+                name.removeprefix("ce-"): unquote(value)
+                for name, value in request.headers.items()
+                if name.startswith("ce-")
+            }
+            data = load_json(request.body) if request.body else {}
+            yield _envelope({**attributes, "data": data}, 0)
+        case "structured":
+            yield _envelope(load_json(request.body), 0)
+        case "batched":
+            items = load_json(request.body)
+            if not isinstance(items, list) or len(items) > BATCH_EVENTS:
+                raise Refused(400, f"a batch must be a list of at most {BATCH_EVENTS} events")
+            yield from (_envelope(item, index) for index, item in enumerate(items))
+
+
+def _envelope(fields: Any, index: int) -> Envelope | Problem:
+    try:
+        if not isinstance(fields, dict):
+            return Problem(index, "an event must be an object")
+        if "data_base64" in fields:
+            fields = {**fields, "data": _decoded(fields["data_base64"])}
+        if fields.get("data") is None:
+            fields = {**fields, "data": {}}
+        with one_line_errors():
+            return Envelope.model_validate(fields)
+    except InvalidEvent as error:
+        return Problem(index, str(error))
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        return load_json(b64decode(value, validate=True))
+    except (TypeError, ValueError, Refused):
+        raise InvalidEvent("data_base64", "must be JSON in base64") from None
+
+
+def _event(envelope: Envelope, received_at: datetime) -> Event:
+    data = dict(envelope.data)
+    return event(
+        envelope.type,
+        source=f"cloudevents:{envelope.source}",
+        source_id=envelope.id,
+        occurred_at=min(envelope.time or received_at, received_at + AHEAD),
+        identities=_identities(data.pop("identities", None), envelope.subject),
+        data=data,
+    )
+
+
+def _identities(given: Any, subject: str | None) -> tuple[Identity, ...]:
+    if given is not None and not isinstance(given, dict):
+        raise InvalidEvent("data.identities", 'must be an object such as {"email": "alice@example.com"}')
+    found: list[Identity] = []
+    for kind, value in (given or {}).items():
+        if kind not in IDENTITY_KINDS:
+            raise InvalidEvent("data.identities", f"knows no kind {kind[:40]!r}")
+        if value is None:
+            continue
+        one = identity(kind, value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        if one is None:
+            raise InvalidEvent(f"data.identities.{kind}", "has no usable value")
+        found.append(one)
+    # A subject of another form is about something else than a contact, and that is allowed.
+    if named := re.fullmatch(r"([a-z]+):(.+)", subject or ""):
+        kind, value = named.groups()
+        if kind in IDENTITY_KINDS and (one := identity(kind, value)):
+            found.append(one)
+    if not found:
+        raise InvalidEvent("data.identities", "names nobody; so does the subject")
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,83 @@
+"""The connectors of this installation, made from their own settings.
+
+In development a recording connector stands in where credentials are missing; production refuses to start without them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from connectors.base import Alert, Crm, Sender, Source
+from connectors.hubspot import HubSpot, HubSpotSettings
+from connectors.recording import Recording
+from connectors.slack import Slack, SlackSettings
+from connectors.smtp import Smtp, SmtpSettings
+from connectors.stripe import Stripe, StripeSettings
+from connectors.zendesk import Zendesk, ZendeskSettings
+
+
+class MissingCredentials(Exception):
+    """A connector that production needs has no credentials, or wrong ones; the message names the variable."""
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """What the worker reaches the world through.
+
+    Attributes:
+        senders: By channel.
+        stand_ins: What a recording connector does because credentials are missing, by variable.
+    """
+
+    senders: Mapping[str, Sender]
+    crm: Crm
+    alert: Alert
+    stand_ins: tuple[str, ...] = ()
+
+
+def sources() -> dict[str, Source]:
+    """Every system that may send webhooks, by the name in its path. One without a secret refuses everything."""
+    try:
+        found: list[Source] = [Stripe(StripeSettings()), HubSpot(HubSpotSettings()), Zendesk(ZendeskSettings())]
+    except ValidationError as error:
+        raise _wrong(error) from None
+    return {source.name: source for source in found}
+
+
+def outlets(*, mail_from: str, production: bool) -> Outlets:
+    """The senders, the CRM and the alert of this installation.
+
+    Raises:
+        MissingCredentials: In production, when one has none; anywhere, when one has wrong ones.
+    """
+    try:
+        smtp, hubspot, slack = SmtpSettings(), HubSpotSettings(), SlackSettings()
+    except ValidationError as error:
+        raise _wrong(error) from None
+    missing = tuple(
+        variable
+        for variable, value in (
+            ("SMTP_HOST", smtp.host),
+            ("HUBSPOT_ACCESS_TOKEN", hubspot.access_token),
+            ("SLACK_BOT_TOKEN", slack.bot_token),
+            ("SLACK_CHANNEL", slack.channel),
+        )
+        if value is None
+    )
+    if missing and production:
+        raise MissingCredentials(f"{missing[0]}: is required in production")
+    recording = Recording()
+    return Outlets(
+        senders={"email": Smtp(smtp, mail_from) if smtp.host else recording},
+        crm=HubSpot(hubspot) if hubspot.access_token else recording,
+        alert=Slack(slack) if slack.bot_token and slack.channel else recording,
+        stand_ins=missing,
+    )
+
+
+def _wrong(error: ValidationError) -> MissingCredentials:
+    first = error.errors(include_url=False, include_input=False)[0]
+    prefix = error.title.removesuffix("Settings").upper()
+    field = "_".join([prefix, *(str(part).upper() for part in first["loc"])])
+    return MissingCredentials(f"{field}: {first['msg'].removeprefix('Value error, ')}")

@@ -1,0 +1,147 @@
+"""One outgoing HTTP call, and what its failures mean in the words of ``connectors.errors``.
+
+===============================  ==========================  =======================
+what happened                    the call can be repeated    it cannot
+===============================  ==========================  =======================
+no connection                    ``TryAgain``                ``TryAgain``
+connection, then no answer       ``TryAgain``                ``Unknown``
+a status the provider calls busy ``TryAgain``                ``TryAgain``
+any other 5xx                    ``TryAgain``                ``Unknown``
+any other status but 2xx         ``Rejected``                ``Rejected``
+2xx with an unreadable body      ``TryAgain``                ``Unknown``
+===============================  ==========================  =======================
+
+A connection that fails is tried twice more within two seconds, for a blip should not cost an activity attempt.
+Nothing else is repeated here: Temporal's retry policy does that, with the provider's delay.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
+
+from connectors.errors import NeverAgain, TryAgain, Unknown
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENDABLE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+class Rejected(NeverAgain):
+    """The provider answered with a ``status`` that no repeat will change."""
+
+    def __init__(self, connector: str, reason: str, status: int, *, request_id: str | None = None) -> None:
+        super().__init__(connector, reason, request_id=request_id)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a provider said when it did not do as asked.
+
+    Attributes:
+        reason: Its codes, never its prose: prose quotes what we sent, and that is personal data.
+        request_id: Its id of the request.
+        delay: When to ask again, where it says so elsewhere than in ``Retry-After``.
+    """
+
+    reason: str = ""
+    request_id: str | None = None
+    delay: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Provider:
+    """How one provider says no.
+
+    Attributes:
+        name: The connector's name.
+        busy: Statuses that mean that nothing was done and that asking later may work.
+        read: Reads an answer that is not a success; must not raise.
+    """
+
+    name: str
+    busy: frozenset[int]
+    read: Callable[[httpx.Response], Refusal]
+
+
+def new_client() -> httpx.AsyncClient:
+    """A pool of connections with time limits that fit inside an activity: 3 s to connect, 10 s for each step after."""
+    return httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3))
+
+
+async def call(
+    client: httpx.AsyncClient, provider: Provider, request: httpx.Request, answer: type[Answer], *, idempotent: bool
+) -> Answer:
+    """Makes the call and reads its answer.
+
+    Args:
+        client: The pool to use.
+        provider: Who is asked.
+        request: What is asked.
+        answer: The shape of a good answer.
+        idempotent: Whether the same request twice does no more than once, so that a lost answer may be asked for again.
+
+    Raises:
+        TryAgain, Rejected, NeverAgain, Unknown: see the table above.
+    """
+    lost = TryAgain if idempotent else Unknown
+    # Causes are cut off below: an HTTP library's own message can quote a header, and that holds a token.
+    try:
+        response = await _send(client, request)
+    except _NOT_CONNECTED as error:
+        raise TryAgain(provider.name, f"no connection ({type(error).__name__})") from None
+    except _NOT_SENDABLE as error:
+        raise NeverAgain(provider.name, f"unsendable request ({type(error).__name__}): check URL and token") from None
+    except httpx.HTTPError as error:
+        raise lost(provider.name, f"no answer ({type(error).__name__})") from None
+
+    status = response.status_code
+    if not response.is_success:
+        said = provider.read(response)
+        reason = f"{status} {said.reason}".strip()
+        if status in provider.busy or (status >= 500 and idempotent):
+            delay = _retry_after(response) or said.delay
+            raise TryAgain(provider.name, reason, delay=delay, request_id=said.request_id)
+        if status >= 500:
+            raise Unknown(provider.name, reason, request_id=said.request_id)
+        raise Rejected(provider.name, reason, status, request_id=said.request_id)
+    try:
+        return answer.model_validate_json(response.content)
+    except ValidationError:
+        raise lost(provider.name, f"{status} with a body of another shape") from None
+
+
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object in an answer; empty where there is none."""
+    try:
+        body = from_json(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def codes(*parts: object) -> str:
+    """The parts that are codes (short texts), joined for a reason."""
+    return " ".join(part for part in parts if isinstance(part, str) and 0 < len(part) <= 60)
+
+
+@retry(
+    retry=retry_if_exception_type((httpx.ConnectError, httpx.ConnectTimeout)),
+    stop=stop_after_attempt(3) | stop_after_delay(2),
+    wait=wait_random_exponential(multiplier=0.2, max=1),
+    reraise=True,
+)
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    return await client.send(request)
+
+
+def _retry_after(response: httpx.Response) -> timedelta | None:
+    seconds = response.headers.get("retry-after", "")
+    return timedelta(seconds=int(seconds)) if seconds.isascii() and seconds.isdigit() and len(seconds) < 7 else None

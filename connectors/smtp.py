@@ -1,0 +1,269 @@
+"""Mail over SMTP, to any relay that speaks it.
+
+SMTP has no idempotency key and cannot be asked about a message: a call that ends without an answer is ``Unknown``.
+The ``Message-ID`` is derived from the touch's key, so a message sent again after all is recognisable as the same one.
+"""
+
+import hashlib
+import re
+import unicodedata
+from contextlib import suppress
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8, Policy
+from email.utils import localtime, parseaddr
+from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+import aiosmtplib
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from connectors.base import Accepted, Message
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from contacts.events import identity
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_NOT_IN_HEADERS = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's controls, surrogates and line breaks."""
+
+Step = Literal["connect", "from", "to", "data"]
+
+
+class _Unfolded(UnstructuredHeader, BaseHeader):
+    """A header kept on one line: the standard folding would encode a long URL into something no mailbox can read."""
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _Unfolded)
+_HEADERS.map_to_type("feedback-id", _Unfolded)
+
+
+class SmtpSettings(BaseSettings):
+    """Where mail goes out: ``SMTP_*``.
+
+    Attributes:
+        host: The relay's name; None where there is none.
+        tls: ``starttls`` upgrades the connection and refuses a relay that cannot; ``tls`` begins with it; ``none`` is
+            for a relay on this machine.
+        port: The relay's port; without it 587, 465 or 25 by ``tls``.
+        message_id_domain: The domain of our ``Message-ID`` and of our greeting; without it the sender's.
+        timeout: Seconds to wait for any one answer.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SMTP_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    host: str | None = None
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    port: int | None = Field(default=None, ge=1, le=65535)
+    username: str | None = None
+    password: SecretStr | None = None
+    message_id_domain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+    timeout: float = Field(default=30, gt=0)
+
+    @model_validator(mode="after")
+    def _credentials_are_whole_and_private(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("SMTP_USERNAME and SMTP_PASSWORD come together")
+        if self.username is not None and self.tls == "none" and self.host not in _LOOPBACK:
+            raise ValueError("SMTP_TLS=none would send SMTP_PASSWORD in the clear")
+        return self
+
+
+class Smtp:
+    """Sends mail through the relay of its settings, one connection a message."""
+
+    name: ClassVar[str] = "smtp"
+    channel: ClassVar[str] = "email"
+    idempotent: ClassVar[bool] = False
+    can_look_up: ClassVar[bool] = False
+
+    def __init__(self, settings: SmtpSettings, from_address: str) -> None:
+        """Keeps the settings; connects to nothing.
+
+        Args:
+            settings: The relay.
+            from_address: The sender, as ``Name <address>`` or an address alone.
+
+        Raises:
+            ValueError: There is no host, or ``from_address`` holds no address.
+        """
+        if settings.host is None:
+            raise ValueError("SMTP_HOST is not set")
+        sender = _address(*parseaddr(from_address))
+        if sender is None or not sender.addr_spec.isascii():
+            raise ValueError(f"{from_address!r} is not a sender such as 'Fernhill Studio <hello@example.com>'")
+        self._settings = settings
+        self._from = sender
+        self._domain = settings.message_id_domain or sender.domain
+
+    async def send(self, message: Message) -> Accepted:
+        """Hands the message to the relay. ``provider_id`` is our ``Message-ID``.
+
+        Raises:
+            TryAgain: The relay cannot be reached, or says that it cannot take the message now.
+            NeverAgain: The relay refuses the message, or a header value would break out of its header.
+            BadAddress: The recipient's address does not exist or takes no mail.
+            Unknown: The connection was lost after the message had begun to flow.
+        """
+        mail = compose(message, self._from, self._domain)
+        wide = not message.to.isascii()
+        body = mail.as_bytes(policy=SMTPUTF8 if wide else SMTP)
+        client = self._client()
+        step: Step = "connect"
+        try:
+            await client.connect()
+            await client.ehlo()
+            if wide and not client.supports_extension("smtputf8"):
+                raise NeverAgain(self.name, "the relay cannot write to an address outside ASCII")
+            step = "from"
+            await client.mail(self._from.addr_spec, options=["SMTPUTF8"] if wide else [])
+            step = "to"
+            await client.rcpt(message.to, encoding="utf-8")
+            step = "data"
+            answer = await client.data(body)
+            # The message is handed over: what the goodbye comes to changes nothing.
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=5)
+        except aiosmtplib.SMTPResponseException as refusal:
+            raise judge(step, refusal.code, _without(message.to, refusal.message)) from None
+        except (aiosmtplib.SMTPException, OSError) as loss:
+            reason = _without(message.to, str(loss)) or type(loss).__name__
+            if step == "data":
+                raise Unknown(
+                    self.name, f"the connection was lost while the message was handed over: {reason}"
+                ) from None
+            raise TryAgain(self.name, f"no working connection to the relay: {reason}") from None
+        finally:
+            client.close()
+        return Accepted(str(mail["Message-ID"]), request_id=_without(message.to, answer.message) or None)
+
+    async def look_up(self, key: str) -> Accepted | None:
+        """Never answers.
+
+        Raises:
+            NeverAgain: Always; SMTP has no such question.
+        """
+        raise NeverAgain(self.name, "a relay cannot be asked what became of a message")
+
+    def _client(self) -> aiosmtplib.SMTP:
+        settings = self._settings
+        return aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            username=settings.username,
+            password=settings.password.get_secret_value() if settings.password else None,
+            use_tls=settings.tls == "tls",
+            start_tls=settings.tls == "starttls",
+            local_hostname=self._domain,
+            timeout=settings.timeout,
+        )
+
+
+def message_id(key: str, domain: str) -> str:
+    """The ``Message-ID`` of a touch, always the same; a bounce that quotes it can be traced to its touch."""
+    return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{domain}>"
+
+
+def compose(message: Message, sender: Address, domain: str) -> EmailMessage:
+    """The mail as it goes over the wire.
+
+    Raises:
+        NeverAgain: A value holds a line break or another control character, or is too long for a header.
+        BadAddress: The recipient's address is none.
+    """
+    journey, template = message.metadata.get("journey", ""), message.metadata.get("template", "")
+    link = message.unsubscribe_url
+    for field, value in (
+        ("to", message.to),
+        ("subject", message.subject),
+        ("unsubscribe_url", link or ""),
+        ("metadata.journey", journey),
+        ("metadata.template", template),
+    ):
+        if any(unicodedata.category(c) in _NOT_IN_HEADERS for c in value):
+            raise NeverAgain("smtp", f"{field} holds a control character")
+        if len(value) > 900:
+            raise NeverAgain("smtp", f"{field} is too long for a header")
+
+    recipient = _address("", message.to)
+    if recipient is None:
+        raise BadAddress("smtp", "the recipient's address is not an e-mail address")
+
+    mail = EmailMessage(policy=SMTP.clone(header_factory=_HEADERS))
+    mail["From"] = sender
+    mail["To"] = recipient
+    mail["Subject"] = message.subject
+    mail["Date"] = localtime()
+    mail["Message-ID"] = message_id(message.key, domain)
+    # Asks auto-responders to keep quiet: their answers would look like replies.
+    mail["Auto-Submitted"] = "auto-generated"
+    if link is not None:
+        if not re.fullmatch(r"https?://[!#-;=?-~]+", link):
+            raise NeverAgain("smtp", "unsubscribe_url is not an http address in ASCII without spaces")
+        mail["List-Unsubscribe"] = f"<{link}>"
+        if _one_click(link):
+            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    parts = (template, journey, message.purpose, domain)
+    mail["Feedback-ID"] = ":".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in parts)
+    # Quoted-printable on both parts: long lines and any script survive every relay, 8-bit clean or not.
+    mail.set_content(_sendable(message.text), cte="quoted-printable")
+    if message.html is not None:
+        mail.add_alternative(_sendable(message.html), subtype="html", cte="quoted-printable")
+    return mail
+
+
+def judge(step: Step, code: int, text: str) -> ConnectorError:
+    """What a relay's refusal means.
+
+    Args:
+        step: What was asked when it came.
+        code: The reply code; the text may begin with an enhanced one (RFC 3463).
+        text: The reply's text, without the recipient's address.
+    """
+    reason = f"{code} {text}".strip()
+    if 400 <= code <= 499:
+        return TryAgain("smtp", reason)
+    if 500 <= code <= 599:
+        # 5.1.7 and 5.1.8 are about the sender's address, like all answers to MAIL FROM. A bare 550 may be about us
+        # too ("relay not permitted"): with no enhanced code nobody's address is given up.
+        if step in ("to", "data") and re.match(r"5\.(1\.([0-6]|10)|2\.1)\b", text):
+            return BadAddress("smtp", reason)
+        return NeverAgain("smtp", reason)
+    if step == "data":
+        return Unknown("smtp", f"an answer that is none of SMTP's: {reason}")
+    return TryAgain("smtp", f"an answer that is none of SMTP's: {reason}")
+
+
+def _address(display_name: str, address: str) -> Address | None:
+    if identity("email", address) is None or address != address.strip():
+        return None
+    username, _, domain = address.rpartition("@")
+    return Address(display_name, username, domain)
+
+
+def _one_click(url: str) -> bool:
+    """RFC 8058 wants https; a mailbox in development may sit next to us."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in _LOOPBACK
+
+
+def _sendable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _without(address: str, text: str) -> str:
+    """One line of a relay's text, fit for a log: relays like to quote the recipient."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return re.sub(re.escape(address), "(the recipient)", line, flags=re.IGNORECASE)[:200]

@@ -1,0 +1,494 @@
+"""Stripe: checkouts, purchases, subscriptions, invoices and disputes in; customer look-up out.
+
+Endpoints keep the API version they were made with, so both shapes of an object are read where Stripe moved a field.
+"""
+
+from binascii import hexlify
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import AwareDatetime, BeforeValidator, Field, SecretStr, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from connectors import http
+from connectors.base import Refused, Request
+from connectors.errors import NeverAgain
+from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
+from contacts.events import Event, Identity, event, identities
+
+API = "https://api.stripe.com/v1"
+API_VERSION = "2026-10-28.endive"
+
+
+class StripeSettings(BaseSettings):
+    """``STRIPE_*``. Several signing secrets may stand side by side, with commas, while one is rolled."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STRIPE_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    signing_secret: SecretStr | None = None
+    api_key: SecretStr | None = None
+
+
+class Customer(Body):
+    """A Stripe customer, as far as we use one."""
+
+    id: str
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+    metadata: Annotated[Mapping[str, str], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    deleted: bool = False
+
+
+class Stripe:
+    """The ``Source`` of billing events, and the place to look a customer up."""
+
+    name: ClassVar[str] = "stripe"
+
+    def __init__(self, settings: StripeSettings, client: httpx.AsyncClient | None = None) -> None:
+        self._settings = settings
+        self._client = client or http.new_client()
+
+    def verify(self, request: Request, now: datetime) -> None:
+        """See ``Source.verify``."""
+        secrets = secrets_in(self._settings.signing_secret)
+        sent, signatures = _signature_header(request.headers.get("stripe-signature", ""))
+        check_signature(secrets, sent.encode() + b"." + request.body, signatures, hexlify)
+        check_age(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(sent)), now)
+
+    def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
+        """See ``Source.parse``. The source id is Stripe's event id, which its retries repeat."""
+        with one_line_errors():
+            notice = _Notice.model_validate_json(request.body)
+            read = _READERS.get(notice.type)
+            return read(notice) if read else []
+
+    async def customer(self, id: str) -> Customer | None:
+        """The customer with this id; None if there is none, or no longer.
+
+        Raises:
+            TryAgain, NeverAgain: see ``connectors.errors``.
+        """
+        try:
+            found = await self._get(f"/customers/{quote(id, safe='')}", Customer)
+        except http.Rejected as error:
+            if error.status != 404:
+                raise
+            return None
+        return None if found.deleted else found
+
+    async def customer_by_email(self, email: str) -> Customer | None:
+        """The newest customer with exactly this address (Stripe tells cases apart, and allows several); None if none.
+
+        Raises:
+            TryAgain, NeverAgain: see ``connectors.errors``.
+        """
+        page = await self._get("/customers", _Customers, email=email, limit="1")
+        return page.data[0] if page.data else None
+
+    async def _get(self, path: str, answer: type[http.Answer], **params: str) -> http.Answer:
+        if not self._settings.api_key:
+            raise NeverAgain(self.name, "no API key is set (STRIPE_API_KEY)")
+        headers = {
+            "Authorization": f"Bearer {self._settings.api_key.get_secret_value().strip()}",
+            "Stripe-Version": API_VERSION,
+        }
+        request = self._client.build_request("GET", API + path, params=params, headers=headers)
+        return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
+
+
+def _refusal(response: httpx.Response) -> http.Refusal:
+    error = http.body_of(response).get("error")
+    error = error if isinstance(error, dict) else {}
+    reason = http.codes(error.get("type"), error.get("code"), error.get("param"))
+    return http.Refusal(reason, response.headers.get("request-id"))
+
+
+_PROVIDER = http.Provider("stripe", busy=frozenset({409, 429}), read=_refusal)
+
+
+def _signature_header(header: str) -> tuple[str, list[str]]:
+    """The timestamp as it was signed, and every ``v1`` signature of ``t=...,v1=...[,v1=...]``."""
+    fields = [part.strip().partition("=") for part in header.split(",")]
+    times = [value for name, _, value in fields if name == "t"]
+    if not header:
+        raise Refused(401, "there is no Stripe-Signature header")
+    if len(times) != 1 or not (times[0].isascii() and times[0].isdigit() and len(times[0]) <= 11):
+        raise Refused(400, "the Stripe-Signature header has no readable timestamp")
+    return times[0], [value for name, _, value in fields if name == "v1"]
+
+
+def _id_of(value: Any) -> Any:
+    return value.get("id") if isinstance(value, dict) else value
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+Ref = Annotated[str | None, BeforeValidator(_id_of)]
+"""A reference to an object: its id, or the object itself where the endpoint expands it."""
+
+
+class _Customers(Body):
+    data: list[Customer]
+
+
+class _Change(Body):
+    object: dict[str, Any] = Field(default_factory=dict)
+    previous_attributes: dict[str, Any] | None = None
+
+
+class _Notice(Body):
+    id: str
+    type: str
+    created: Moment
+    livemode: bool = False
+    data: _Change = _Change()
+
+    def event(self, type: str, who: tuple[Identity, ...], data: Mapping[str, Any], suffix: str = "") -> Event:
+        known = {name: value for name, value in data.items() if value is not None}
+        return event(
+            type,
+            source=Stripe.name,
+            source_id=self.id + suffix,
+            occurred_at=self.created,
+            identities=who,
+            data={**known, "livemode": self.livemode},
+        )
+
+
+class _Object(Body):
+    id: str
+    customer: Ref = None
+    currency: Annotated[str, StringConstraints(to_upper=True)] | None = None
+    metadata: dict[str, str] | None = None
+
+    def who(self, *more: tuple[str, object]) -> tuple[Identity, ...]:
+        meta = self.metadata or {}
+        return identities(
+            ("contact", meta.get("contact_id")),
+            ("user", meta.get("user_id")),
+            ("anonymous", meta.get("anonymous_id")),
+            ("stripe", self.customer),
+            *more,
+        )
+
+
+class _Reachable(Body):
+    email: str | None = None
+    phone: str | None = None
+
+
+class _Line(Body):
+    description: str | None = None
+    quantity: int | None = None
+    amount_total: int | None = None
+
+
+class _Lines(Body):
+    data: list[_Line] = Field(default_factory=list)
+
+
+class _Recovery(Body):
+    url: str | None = None
+
+
+class _AfterExpiration(Body):
+    recovery: _Recovery | None = None
+
+
+class _Session(_Object):
+    mode: str | None = None
+    payment_status: str | None = None
+    client_reference_id: str | None = None
+    recovered_from: Ref = None
+    customer_details: _Reachable | None = None
+    customer_email: str | None = None
+    amount_total: int | None = None
+    payment_intent: Ref = None
+    subscription: Ref = None
+    line_items: _Lines | None = None
+    after_expiration: _AfterExpiration | None = None
+
+    @property
+    def checkout_id(self) -> str:
+        named = (self.metadata or {}).get("checkout_id") or self.client_reference_id
+        return named or self.recovered_from or self.id
+
+    def buyer(self) -> tuple[Identity, ...]:
+        details = self.customer_details or _Reachable()
+        return self.who(("email", details.email), ("email", self.customer_email), ("phone", details.phone))
+
+    def money(self) -> dict[str, Any]:
+        lines = self.line_items.data if self.line_items else []
+        return {
+            "value": self.amount_total,
+            "currency": self.currency,
+            "items": [{"name": n.description, "quantity": n.quantity, "value": n.amount_total} for n in lines],
+        }
+
+
+class _Price(Body):
+    unit_amount: int | None = None
+
+
+class _Item(Body):
+    price: _Price | None = None
+    quantity: int | None = None
+    current_period_end: AwareDatetime | None = None
+
+
+class _Items(Body):
+    data: list[_Item] = Field(default_factory=list)
+
+
+class _Cancellation(Body):
+    reason: str | None = None
+    feedback: str | None = None
+    comment: str | None = None
+
+
+class _Subscription(_Object):
+    status: str | None = None
+    items: _Items = _Items()
+    current_period_end: AwareDatetime | None = None
+    trial_end: AwareDatetime | None = None
+    cancel_at: AwareDatetime | None = None
+    cancel_at_period_end: bool = False
+    cancellation_details: _Cancellation | None = None
+
+    def facts(self) -> dict[str, Any]:
+        prices = [item.price.unit_amount if item.price else None for item in self.items.data]
+        value = None
+        if prices and None not in prices:
+            value = sum(
+                (price or 0) * (item.quantity or 1) for price, item in zip(prices, self.items.data, strict=True)
+            )
+        return {
+            "subscription_id": self.id,
+            "status": self.status,
+            "value": value,
+            "currency": self.currency,
+            "period_end": _text(self.current_period_end or next((i.current_period_end for i in self.items.data), None)),
+        }
+
+    def end(self) -> dict[str, Any]:
+        details = self.cancellation_details or _Cancellation()
+        voluntary = {"cancellation_requested": True, "payment_failed": False, "payment_disputed": False}
+        return {
+            "reason": details.reason,
+            "voluntary": voluntary.get(details.reason or ""),
+            "feedback": details.feedback,
+            "comment": details.comment,
+        }
+
+
+class _SubscriptionDetails(Body):
+    subscription: Ref = None
+
+
+class _Parent(Body):
+    type: str | None = None
+    subscription_details: _SubscriptionDetails | None = None
+
+
+class _Invoice(_Object):
+    subscription: Ref = None
+    parent: _Parent | None = None
+    customer_email: str | None = None
+    customer_phone: str | None = None
+    amount_paid: int | None = None
+    amount_due: int | None = None
+    attempt_count: int | None = None
+    next_payment_attempt: AwareDatetime | None = None
+    billing_reason: str | None = None
+    hosted_invoice_url: str | None = None
+
+    @property
+    def subscription_id(self) -> str | None:
+        if self.parent and self.parent.type == "subscription_details" and self.parent.subscription_details:
+            return self.parent.subscription_details.subscription
+        return self.subscription
+
+    def payer(self) -> tuple[Identity, ...]:
+        return self.who(("email", self.customer_email), ("phone", self.customer_phone))
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "invoice_id": self.id,
+            "subscription_id": self.subscription_id,
+            "currency": self.currency,
+            "attempt": self.attempt_count,
+            "billing_reason": self.billing_reason,
+        }
+
+
+class _Charge(_Object):
+    amount_refunded: int
+    refunded: bool = False
+    payment_intent: Ref = None
+    receipt_email: str | None = None
+    billing_details: _Reachable | None = None
+
+
+class _Evidence(Body):
+    customer_email_address: str | None = None
+
+
+class _Dispute(_Object):
+    charge: Ref = None
+    payment_intent: Ref = None
+    amount: int | None = None
+    reason: str | None = None
+    status: str | None = None
+    evidence: _Evidence | None = None
+
+
+class _ChangedCustomer(Customer):
+    preferred_locales: list[str] = Field(default_factory=list)
+
+
+def _completed(notice: _Notice) -> list[Event]:
+    session = _Session.model_validate(notice.data.object)
+    # A delayed payment method is ``unpaid`` now and succeeds or fails days later; a setup session buys nothing.
+    if session.payment_status not in ("paid", "no_payment_required") or session.mode == "setup":
+        return []
+    bought = {
+        "order_id": session.id,
+        "checkout_id": session.checkout_id,
+        "payment_intent": session.payment_intent,
+        "subscription_id": session.subscription,
+    }
+    return [notice.event("purchase.completed", session.buyer(), {**bought, **session.money()})]
+
+
+def _expired(notice: _Notice) -> list[Event]:
+    session = _Session.model_validate(notice.data.object)
+    if session.mode == "setup":
+        return []
+    recovery = session.after_expiration.recovery if session.after_expiration else None
+    left = {"checkout_id": session.checkout_id, "recovery_url": recovery.url if recovery else None}
+    return [notice.event("checkout.expired", session.buyer(), {**left, **session.money()})]
+
+
+def _subscription_created(notice: _Notice) -> list[Event]:
+    subscription = _Subscription.model_validate(notice.data.object)
+    if subscription.status in ("incomplete", "incomplete_expired"):
+        return []
+    return [notice.event("subscription.started", subscription.who(), subscription.facts())]
+
+
+def _subscription_updated(notice: _Notice) -> list[Event]:
+    subscription = _Subscription.model_validate(notice.data.object)
+    before = notice.data.previous_attributes or {}
+    if before.get("status") == "incomplete" and subscription.status in ("active", "trialing"):
+        return [notice.event("subscription.started", subscription.who(), subscription.facts())]
+    was_open = before.get("cancel_at_period_end") is False or before.get("cancel_at", subscription) is None
+    if was_open and (subscription.cancel_at_period_end or subscription.cancel_at):
+        plan = {**subscription.facts(), **subscription.end(), "cancel_at": _text(subscription.cancel_at)}
+        return [notice.event("custom.stripe_cancel_scheduled", subscription.who(), plan)]
+    return []
+
+
+def _subscription_deleted(notice: _Notice) -> list[Event]:
+    subscription = _Subscription.model_validate(notice.data.object)
+    return [notice.event("subscription.canceled", subscription.who(), {**subscription.facts(), **subscription.end()})]
+
+
+def _trial_ending(notice: _Notice) -> list[Event]:
+    subscription = _Subscription.model_validate(notice.data.object)
+    trial = {**subscription.facts(), "trial_end": _text(subscription.trial_end)}
+    return [notice.event("subscription.trial_ending", subscription.who(), trial)]
+
+
+def _invoice_paid(notice: _Notice) -> list[Event]:
+    invoice = _Invoice.model_validate(notice.data.object)
+    facts = {**invoice.facts(), "value": invoice.amount_paid}
+    events = [notice.event("invoice.paid", invoice.payer(), facts)]
+    # A new period begins before it is paid for, so the renewal is the paid invoice of the cycle.
+    if invoice.billing_reason == "subscription_cycle" and invoice.subscription_id:
+        events.append(notice.event("subscription.renewed", invoice.payer(), facts, suffix=":renewed"))
+    return events
+
+
+def _payment_failed(notice: _Notice) -> list[Event]:
+    invoice = _Invoice.model_validate(notice.data.object)
+    failed = {
+        "value": invoice.amount_due,
+        "final": invoice.next_payment_attempt is None,
+        "hosted_invoice_url": invoice.hosted_invoice_url,
+    }
+    return [notice.event("invoice.payment_failed", invoice.payer(), {**invoice.facts(), **failed})]
+
+
+def _refunded(notice: _Notice) -> list[Event]:
+    charge = _Charge.model_validate(notice.data.object)
+    billing = charge.billing_details or _Reachable()
+    before = (notice.data.previous_attributes or {}).get("amount_refunded")
+    refund = {
+        "order_id": (charge.metadata or {}).get("order_id") or charge.payment_intent or charge.id,
+        "payment_intent": charge.payment_intent,
+        # Stripe gives the running total; an event is about one refund.
+        "value": charge.amount_refunded - (before if isinstance(before, int) else 0),
+        "currency": charge.currency,
+        "full": charge.refunded,
+    }
+    who = charge.who(("email", billing.email), ("email", charge.receipt_email), ("phone", billing.phone))
+    return [notice.event("purchase.refunded", who, refund)]
+
+
+def _customer_changed(notice: _Notice) -> list[Event]:
+    customer = _ChangedCustomer.model_validate(notice.data.object)
+    who = identities(
+        ("contact", customer.metadata.get("contact_id")),
+        ("user", customer.metadata.get("user_id")),
+        ("stripe", customer.id),
+        ("email", customer.email),
+        ("phone", customer.phone),
+    )
+    traits = {
+        "email": customer.email,
+        "phone": customer.phone,
+        "name": customer.name,
+        "locale": next(iter(customer.preferred_locales), None),
+    }
+    return [notice.event("contact.updated", who, traits)]
+
+
+def _disputed(notice: _Notice) -> list[Event]:
+    dispute = _Dispute.model_validate(notice.data.object)
+    facts = {
+        "dispute_id": dispute.id,
+        "charge": dispute.charge,
+        "payment_intent": dispute.payment_intent,
+        "value": dispute.amount,
+        "currency": dispute.currency,
+        "reason": dispute.reason,
+        "status": dispute.status,
+    }
+    email = dispute.evidence.customer_email_address if dispute.evidence else None
+    return [notice.event("custom.stripe_dispute", dispute.who(("email", email)), facts)]
+
+
+_READERS: dict[str, Callable[[_Notice], list[Event]]] = {
+    "checkout.session.completed": _completed,
+    "checkout.session.async_payment_succeeded": _completed,
+    "checkout.session.expired": _expired,
+    "customer.subscription.created": _subscription_created,
+    "customer.subscription.updated": _subscription_updated,
+    "customer.subscription.deleted": _subscription_deleted,
+    "customer.subscription.trial_will_end": _trial_ending,
+    "invoice.paid": _invoice_paid,
+    "invoice.payment_failed": _payment_failed,
+    "charge.refunded": _refunded,
+    "charge.dispute.created": _disputed,
+    "charge.dispute.closed": _disputed,
+    "customer.created": _customer_changed,
+    "customer.updated": _customer_changed,
+}

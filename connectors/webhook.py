@@ -1,0 +1,84 @@
+"""What every signed webhook shares: the secrets in force, the comparison, the age, and one-line errors."""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from connectors.base import Refused
+from contacts.events import InvalidEvent
+
+TOLERANCE = timedelta(minutes=5)
+"""How far a signed timestamp may be from our clock, either way: a capture of either kind is soon worthless."""
+
+
+Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+"""When something happened, within what a clock can have shown: a time at the end of the calendar breaks arithmetic."""
+
+
+class Body(BaseModel):
+    """The part of a vendor's body we rely on. Everything else in it is ignored, so that vendors may add to it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+
+
+def secrets_in(setting: SecretStr | None) -> tuple[bytes, ...]:
+    """The secrets a setting holds: one, or several with commas between them while one replaces another.
+
+    Raises:
+        Refused: There is none, so nothing can be verified.
+    """
+    parts = setting.get_secret_value().split(",") if setting else ()
+    secrets = tuple(part.strip().encode() for part in parts if part.strip())
+    if not secrets:
+        raise Refused(401, "no signing secret is set for this connector, so nothing can be verified")
+    return secrets
+
+
+def check_signature(
+    keys: Iterable[bytes], message: bytes, offered: Iterable[str], encode: Callable[[bytes], bytes]
+) -> None:
+    """Holds the offered signatures against HMAC-SHA256 of the message, in constant time.
+
+    Args:
+        keys: The secrets in force; any may match.
+        message: What the sender signs.
+        offered: The signatures in the request; any may match.
+        encode: How the sender writes a digest down.
+
+    Raises:
+        Refused: Nothing matches.
+    """
+    expected = [encode(hmac.new(key, message, hashlib.sha256).digest()) for key in keys]
+    given = [signature.encode(errors="replace") for signature in offered]
+    if not any(hmac.compare_digest(e, g) for e in expected for g in given):
+        raise Refused(401, "the signature does not match")
+
+
+def check_age(sent: datetime, now: datetime) -> None:
+    """Refuses a signed request that is older than ``TOLERANCE``, or from as far in the future.
+
+    Raises:
+        Refused: It is out of the window.
+    """
+    if abs(now - sent) > TOLERANCE:
+        raise Refused(401, f"the timestamp is more than {TOLERANCE.seconds} s from our clock")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns a report on a malformed body into one line that names the field and not its value.
+
+    Raises:
+        InvalidEvent: What was done inside met a body of another shape.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise InvalidEvent(where, first["msg"].removeprefix("Value error, ")) from None

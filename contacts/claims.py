@@ -1,0 +1,179 @@
+"""The gate's transaction: with the contact's row locked, decide, write the decision down, and claim the touch.
+
+A claim is a row that is unique by the touch's key. Whoever wants to call a provider must first hold the claim, so that
+an event acknowledged before the claim is always seen, and a second attempt always finds the first.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import NAMESPACE_URL, uuid5
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts import gate, journal, store
+from contacts.facts import Facts
+from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait
+from contacts.policy import Policy
+from contacts.tables import decisions, runs, touches
+
+Status = Literal["waiting", "claimed", "sent", "unknown", "failed", "dropped"]
+TOOK_A_SLOT: tuple[Status, ...] = ("claimed", "sent", "unknown")
+SETTLED: tuple[Status, ...] = ("sent", "unknown", "failed", "dropped")
+
+
+_STATUS: dict[type[Verdict], Literal["claimed", "waiting", "dropped"]] = {
+    Send: "claimed",
+    Wait: "waiting",
+    Drop: "dropped",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the gate's transaction found or decided.
+
+    Attributes:
+        status: ``claimed``: call the provider now. ``reclaimed``: an earlier attempt claimed it and may have called.
+            ``waiting`` and ``dropped``: the verdict says why. ``sent``, ``unknown``, ``failed``: it is settled already.
+        facts: The contact as of now.
+    """
+
+    touch_id: str
+    status: Literal["claimed", "reclaimed", "waiting", "dropped", "sent", "unknown", "failed"]
+    facts: Facts
+    reason: str | None = None
+    until: datetime | None = None
+    hold: str | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Takes claims under one policy, for one version of the code."""
+
+    policy: Policy
+    code_version: str
+
+    async def claim(self, conn: AsyncConnection, ask: Ask, *, run_id: str, contact_id: str, stage: str) -> Claim:
+        """Decides and, if the touch may go out, claims it. The caller commits before it calls the provider."""
+        facts = await store.lock(conn, contact_id)
+        touch_id = str(uuid5(NAMESPACE_URL, ask.key))
+        existing = (await conn.execute(sa.select(touches).where(touches.c.id == touch_id))).one_or_none()
+        if existing is not None and existing.status in SETTLED:
+            return Claim(touch_id, existing.status, facts, existing.reason)
+        verdict = gate.decide(ask, await self._situation(conn, ask, facts, run_id), self.policy)
+        if existing is not None and existing.status == "claimed":
+            if isinstance(verdict, Drop):
+                # Forbidden since the first attempt: it may have gone out before, and must not go out now.
+                await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
+                return Claim(touch_id, "unknown", facts, verdict.reason)
+            return Claim(touch_id, "reclaimed", facts)
+        status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
+        reason = None if isinstance(verdict, Send) else verdict.reason
+        values = {
+            "status": status,
+            "reason": reason,
+            "claimed_at": ask.now if status == "claimed" else None,
+            "settled_at": ask.now if status == "dropped" else None,
+        }
+        await conn.execute(
+            insert(touches)
+            .values(
+                id=touch_id,
+                key=ask.key,
+                run_id=run_id,
+                contact_id=facts.contact_id,
+                journey=ask.journey,
+                stage=stage,
+                template=ask.template,
+                channel=ask.channel,
+                purpose=ask.purpose,
+                asked_at=ask.now,
+                valid_until=ask.valid_until,
+                **values,
+            )
+            .on_conflict_do_update(index_elements=["id"], set_=values)
+        )
+        await self._write_down(conn, touch_id, ask, verdict, facts.contact_id, run_id)
+        until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
+        return Claim(touch_id, status, facts, reason, until, hold)
+
+    async def release(self, conn: AsyncConnection, touch_id: str) -> None:
+        """Gives a claim back after the provider surely did not take the touch; the next attempt asks the gate anew."""
+        await conn.execute(
+            sa.update(touches)
+            .where(touches.c.id == touch_id, touches.c.status == "claimed")
+            .values(status="waiting", claimed_at=None)
+        )
+
+    async def settle(self, conn: AsyncConnection, touch_id: str, status: Status, now: datetime, **values: Any) -> None:
+        """Records how a claimed touch ended: ``sent``, ``unknown`` or ``failed``, and tells the journal."""
+        row = (
+            await conn.execute(
+                sa.update(touches)
+                .where(touches.c.id == touch_id, touches.c.status.in_(["claimed", "waiting"]))
+                .values(status=status, settled_at=now, **values)
+                .returning(touches)
+            )
+        ).one_or_none()
+        if row is None:
+            return
+        data = {
+            "touch": row.template,
+            "channel": row.channel,
+            "purpose": row.purpose,
+            "subject": row.subject,
+            "body": row.body,
+            "reason": row.reason,
+            "status": status,
+            "touch_id": touch_id,
+        }
+        kind: journal.Kind = "drop" if status == "failed" else "touch"
+        await journal.write(conn, journal.Entry(now, row.contact_id, kind, row.journey, row.run_id, data=data))
+
+    async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
+        run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
+        ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
+        rows = await conn.execute(
+            sa.select(touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at).where(
+                touches.c.contact_id == facts.contact_id,
+                touches.c.status.in_(TOOK_A_SLOT),
+                touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
+            )
+        )
+        return Situation(facts, ended_by, [Past(*row) for row in rows])
+
+    async def _write_down(
+        self, conn: AsyncConnection, touch_id: str, ask: Ask, verdict: Verdict, contact_id: str, run_id: str
+    ) -> None:
+        reason = None if isinstance(verdict, Send) else verdict.reason
+        inputs = {} if isinstance(verdict, Send) else dict(verdict.inputs)
+        until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
+        await conn.execute(
+            sa.insert(decisions).values(
+                touch_id=touch_id,
+                at=ask.now,
+                verdict=type(verdict).__name__.lower(),
+                reason=reason,
+                until=until,
+                hold=hold,
+                inputs=inputs,
+                policy_version=self.policy.version,
+                code_version=self.code_version,
+            )
+        )
+        if isinstance(verdict, Send):
+            return
+        data = {
+            "touch": ask.template,
+            "channel": ask.channel,
+            "purpose": ask.purpose,
+            "reason": reason,
+            "until": until.isoformat() if until else None,
+            "hold": hold,
+            "touch_id": touch_id,
+        }
+        kind: journal.Kind = "wait" if isinstance(verdict, Wait) else "drop"
+        await journal.write(conn, journal.Entry(ask.now, contact_id, kind, ask.journey, run_id, data=data))

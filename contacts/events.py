@@ -1,0 +1,283 @@
+"""What happened to a contact: the event, its types, and the check at the edge.
+
+Everything that enters Perennial becomes an ``Event`` here or is refused with one line that names the field.
+Connectors know this module and nothing else of the project.
+
+Exceptions::
+
+    ValueError
+      InvalidEvent   the event cannot be understood; ``field`` and ``reason`` say why
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+TYPE_PATTERN = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9][a-z0-9_\-]*)+")
+
+IDENTITY_KINDS = (
+    "email", "phone", "user", "anonymous", "contact",
+    "stripe", "hubspot", "zendesk", "salesforce", "activecampaign", "klaviyo", "gohighlevel", "manychat",
+    "customerio", "intercom", "slack", "calendly", "fillout", "clickfunnels", "chatbase",
+)  # fmt: skip
+"""Kinds of identity, strongest first where it matters: ``anonymous`` alone never joins two known people."""
+
+
+class InvalidEvent(ValueError):
+    """The input cannot become an event.
+
+    Attributes:
+        field: Which part is wrong, dotted (``data.value``).
+        reason: What is wrong with it, in a few words.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+@dataclass(frozen=True, order=True)
+class Identity:
+    """A pair that points to a contact. Build it with ``identity``, which normalises the value."""
+
+    kind: str
+    value: str
+
+
+def identity(kind: str, value: object) -> Identity | None:
+    """The normalised identity, or None where the value cannot be one.
+
+    An e-mail address keeps its local part's dots and plus tags (they can be different mailboxes) and is
+    lower-cased whole: no mailbox provider in use tells cases apart, and senders do not agree on case. A phone
+    number must carry its country (``+49...``) and becomes E.164. Any other value is kept as text, trimmed.
+
+    >>> identity("email", " Alice@Example.com ")
+    Identity(kind='email', value='alice@example.com')
+    >>> identity("phone", "+49 30 901820")
+    Identity(kind='phone', value='+4930901820')
+    >>> identity("phone", "030 901820") is None
+    True
+    """
+    text = str(value).strip() if value is not None else ""
+    if not text or len(text) > 320 or any(ord(c) < 32 for c in text):
+        return None
+    if kind == "email":
+        try:
+            checked = validate_email(text, check_deliverability=False, test_environment=True)
+        except EmailNotValidError:
+            return None
+        return Identity("email", checked.normalized.lower())
+    if kind == "phone":
+        try:
+            number = phonenumbers.parse(text, None)
+        except phonenumbers.NumberParseException:
+            return None
+        if not phonenumbers.is_possible_number(number):
+            return None
+        return Identity("phone", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return Identity(kind, text)
+
+
+def identities(*pairs: tuple[str, object]) -> tuple[Identity, ...]:
+    """Every pair that is an identity, without repeats, in the order given."""
+    found = (identity(kind, value) for kind, value in pairs)
+    return tuple(dict.fromkeys(i for i in found if i is not None))
+
+
+class _Data(BaseModel):
+    """Known fields are checked; fields a sender adds are kept as they came."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+Minor = Annotated[int, Field(strict=True)]
+"""Money in minor units (cents). A float is refused: 19.99 is a mistake waiting to happen."""
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class _Money(_Data):
+    value: Minor | None = None
+    currency: Currency | None = None
+
+    @field_validator("currency", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+
+class ContactData(_Data):
+    """``contact.identified`` and ``contact.updated``: traits as the sender knows them."""
+
+    email: str | None = None
+    phone: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    name: str | None = None
+    company: str | None = None
+    timezone: str | None = None
+    locale: str | None = None
+
+
+class ConsentData(_Data):
+    channel: str
+    purpose: Literal["promotional", "lifecycle", "transactional", "all"] = "all"
+    evidence: str | None = None
+
+
+class PageData(_Data):
+    page: str
+    url: str | None = None
+    topic: str | None = None
+
+
+class ResourceData(_Data):
+    resource: str
+    topic: str | None = None
+
+
+class FormData(_Data):
+    form: str
+    answers: dict[str, Any] = Field(default_factory=dict)
+
+
+class CheckoutData(_Money):
+    checkout_id: str
+    items: list[Any] = Field(default_factory=list)
+
+
+class OrderData(_Money):
+    order_id: str
+    items: list[Any] = Field(default_factory=list)
+
+
+class SubscriptionData(_Money):
+    subscription_id: str
+    reason: str | None = None
+    voluntary: bool | None = None
+
+
+class InvoiceData(_Money):
+    invoice_id: str
+    attempt: int | None = None
+    final: bool | None = None
+
+
+class TicketData(_Data):
+    ticket_id: str
+    priority: str | None = None
+
+
+class ConversationData(_Data):
+    rep: str | None = None
+
+
+class MessageData(_Data):
+    touch: str | None = None
+    channel: str = "email"
+    machine: bool = False
+    permanent: bool | None = None
+
+
+class DateData(_Data):
+    name: str
+    date: date
+
+
+DATA: dict[str, type[_Data]] = {
+    "contact.identified": ContactData, "contact.updated": ContactData, "contact.merged": _Data,
+    "contact.erased": _Data,
+    "consent.granted": ConsentData, "consent.withdrawn": ConsentData,
+    "page.viewed": PageData, "resource.downloaded": ResourceData, "form.submitted": FormData,
+    "webinar.registered": _Data, "webinar.attended": _Data,
+    "checkout.started": CheckoutData, "checkout.expired": CheckoutData,
+    "purchase.completed": OrderData, "purchase.refunded": OrderData,
+    "subscription.started": SubscriptionData, "subscription.renewed": SubscriptionData,
+    "subscription.trial_ending": SubscriptionData, "subscription.canceled": SubscriptionData,
+    "invoice.paid": InvoiceData, "invoice.payment_failed": InvoiceData, "card.expiring": _Data,
+    "ticket.opened": TicketData, "ticket.solved": TicketData,
+    "meeting.booked": _Data, "meeting.canceled": _Data, "meeting.no_show": _Data, "meeting.completed": _Data,
+    "call.missed": _Data, "deal.stage_changed": _Data, "contract.signed": _Data,
+    "conversation.started": ConversationData, "conversation.ended": ConversationData,
+    "feature.used": _Data, "usage.reported": _Data, "milestone.reached": _Data, "value.realized": _Data,
+    "message.delivered": MessageData, "message.opened": MessageData, "message.clicked": MessageData,
+    "message.replied": MessageData, "message.bounced": MessageData, "message.complained": MessageData,
+    "message.unsubscribed": MessageData,
+    "survey.answered": _Data, "csat.answered": _Data, "nps.answered": _Data, "review.left": _Data,
+    "referral.made": _Data, "loyalty.acted": _Data, "engagement.lapsed": _Data, "date.approaching": DateData,
+    "hold.opened": _Data, "hold.released": _Data,
+    "handoff.opened": _Data, "handoff.acknowledged": _Data, "handoff.closed": _Data,
+}  # fmt: skip
+"""Every type Perennial acts on, with the shape of its data. Other well-formed types are stored and routed nowhere."""
+
+
+class Event(BaseModel):
+    """Something that happened to a contact.
+
+    Attributes:
+        type: Dotted type, ``page.viewed``. ``custom.<name>`` is free for senders.
+        source: Who says so: a connector's name, ``track``, ``cli``, ``perennial``.
+        source_id: The sender's own id of the occurrence. (source, source_id) is unique: a repeat is a no-op.
+        occurred_at: When it happened (UTC), which is not when it arrived.
+        identities: Every identity of the contact the sender gave.
+        data: What else is known, shaped by ``DATA[type]``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+    source: Annotated[str, Field(min_length=1, max_length=100)]
+    source_id: Annotated[str, Field(min_length=1, max_length=255)]
+    occurred_at: AwareDatetime
+    identities: tuple[Identity, ...] = ()
+    data: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("type")
+    @classmethod
+    def _dotted(cls, value: str) -> str:
+        if len(value) > 100 or not TYPE_PATTERN.fullmatch(value):
+            raise ValueError("must be dotted lower case, such as page.viewed")
+        return value
+
+    @field_validator("occurred_at")
+    @classmethod
+    def _utc(cls, value: datetime) -> datetime:
+        return value.astimezone(UTC)
+
+
+def event(
+    type: str,
+    *,
+    source: str,
+    source_id: str,
+    occurred_at: datetime,
+    identities: tuple[Identity, ...] = (),
+    data: Mapping[str, Any] | None = None,
+) -> Event:
+    """Builds a checked event.
+
+    Known fields of the type's data are validated and normalised; others are kept.
+
+    Raises:
+        InvalidEvent: A field is missing or malformed.
+    """
+    try:
+        clean = dict(data or {})
+        model = DATA.get(type)
+        if model is not None:
+            clean = model.model_validate(clean).model_dump(mode="json", exclude_none=True)
+        return Event(
+            type=type, source=source, source_id=source_id, occurred_at=occurred_at, identities=identities, data=clean
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "event"
+        if error.title != "Event":
+            where = f"data.{where}"
+        raise InvalidEvent(where, first["msg"].removeprefix("Value error, ")) from None

@@ -1,0 +1,358 @@
+"""What is true of a contact, as a value, and how an event changes it.
+
+``apply`` is commutative in time: events may arrive in any order and the facts come out the same, because each
+fact remembers when it became true and an older event never replaces a newer fact.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from contacts.policy import HoldKind, Policy
+from contacts.specs import Purpose
+
+CHANNELS = ("email", "sms", "social", "chat", "call", "mail", "push")
+"""Channels a contact can be reached on; ``all`` in a consent event stands for every one."""
+
+MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
+
+PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale", "topic")
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """A value, since when it is so, and which event said it."""
+
+    value: Any
+    at: datetime
+    event_id: str
+
+
+@dataclass(frozen=True)
+class Consent:
+    """The contact's word on one channel and purpose, with its evidence."""
+
+    channel: str
+    purpose: Purpose
+    granted: bool
+    at: datetime
+    event_id: str
+    evidence: str
+    implied: bool = False
+
+    def outweighs(self, other: "Consent") -> bool:
+        """Whether this word counts more: the contact's own beats an implied one, then the newer, then a refusal."""
+        return (not self.implied, self.at, not self.granted) > (not other.implied, other.at, not other.granted)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A reason promotional touches wait.
+
+    Open and release are kept apart, each with the latest time it happened, so that a release that arrives
+    before its opening still counts.
+    """
+
+    kind: HoldKind
+    key: str
+    opened_at: datetime | None = None
+    released_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def active(self, now: datetime) -> bool:
+        """Whether touches wait for it at this time."""
+        return (
+            self.opened_at is not None
+            and (self.released_at is None or self.released_at < self.opened_at)
+            and (self.expires_at is None or now < self.expires_at)
+        )
+
+    @property
+    def name(self) -> str:
+        """``ticket:4711``."""
+        return f"{self.kind}:{self.key}"
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """An address that takes no messages: it bounced for good or its owner complained."""
+
+    channel: str
+    address: str
+    reason: str
+    at: datetime
+    event_id: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """Points as of a moment; they halve with age, so the order in which they came does not matter."""
+
+    points: float = 0.0
+    as_of: datetime | None = None
+
+    def at(self, now: datetime, half_life: timedelta) -> float:
+        """The points left at this time."""
+        if self.as_of is None:
+            return 0.0
+        return self.points * math.pow(0.5, (now - self.as_of) / half_life)
+
+    def plus(self, points: float, occurred: datetime, half_life: timedelta) -> "Score":
+        """The score with points earned at some time, before or after ``as_of``."""
+        if self.as_of is None:
+            return Score(points, occurred)
+        as_of = max(self.as_of, occurred)
+        earned = points * math.pow(0.5, (as_of - occurred) / half_life)
+        return Score(self.at(as_of, half_life) + earned, as_of)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the gate, the routing and the templates may know of a contact.
+
+    Attributes:
+        profile: Field name to its stamped value (``email``, ``first_name``, ``timezone``, ``topic`` ...).
+        entry: What first brought the contact here: the earliest event known, as ``type`` and its data.
+        identified_at: When the contact was first known by name or address; None for an anonymous visitor.
+        customer_since: The first purchase.
+        consents: By ``channel/purpose``; ask through ``consent``.
+        holds: By ``kind:key``; ask through ``active_holds``.
+        suppressions: By ``channel:address``; ask through ``suppression``.
+        engaged_at: The last sign of a person reading: an open, click or reply that no machine made.
+        erased_at: When the contact was erased: nothing may reach them again.
+    """
+
+    contact_id: str
+    profile: Mapping[str, Stamped] = field(default_factory=dict)
+    consents: Mapping[str, Consent] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    suppressions: Mapping[str, Suppression] = field(default_factory=dict)
+    score: Score = field(default_factory=Score)
+    entry: Stamped | None = None
+    identified_at: datetime | None = None
+    customer_since: datetime | None = None
+    engaged_at: datetime | None = None
+    erased_at: datetime | None = None
+
+    def get(self, name: str) -> Any:
+        """A profile field's value, or None."""
+        stamped = self.profile.get(name)
+        return stamped.value if stamped else None
+
+    def address(self, channel: str) -> str | None:
+        """Where the contact is reached on a channel."""
+        value = self.get({"sms": "phone", "call": "phone"}.get(channel, channel))
+        return None if value is None else str(value)
+
+    def consent(self, channel: str, purpose: Purpose) -> Consent | None:
+        """The contact's word on a channel and purpose, if there is one."""
+        return self.consents.get(f"{channel}/{purpose}")
+
+    def suppression(self, channel: str, address: str) -> Suppression | None:
+        """Why an address takes no messages, if it does not."""
+        return self.suppressions.get(f"{channel}:{address.lower()}")
+
+    def flags(self, now: datetime) -> frozenset[str]:
+        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``new``, ``customer``, ``erased``."""
+        return frozenset(
+            name
+            for name, true in (
+                ("known", self.identified_at is not None),
+                ("new", self.identified_at is None or now - self.identified_at <= timedelta(days=7)),
+                ("customer", self.customer_since is not None),
+                ("erased", self.erased_at is not None),
+            )
+            if true
+        )
+
+    def active_holds(self, now: datetime) -> tuple[Hold, ...]:
+        """Holds in force, oldest first."""
+        active = [h for h in self.holds.values() if h.active(now)]
+        return tuple(sorted(active, key=lambda h: (h.opened_at or now, h.name)))
+
+
+@dataclass(frozen=True)
+class Happening:
+    """A stored event, as the pure half sees it."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    data: Mapping[str, Any]
+
+
+def apply(facts: Facts, event: Happening, policy: Policy) -> Facts:
+    """The facts after an event. Any order of the same events gives the same facts."""
+    facts = _profile(facts, event)
+    facts = _consent(facts, event, policy)
+    facts = _holds(facts, event, policy)
+    facts = _suppress(facts, event)
+    return _life(facts, event, policy)
+
+
+def _profile(facts: Facts, event: Happening) -> Facts:
+    given: dict[str, Any] = {}
+    if event.type in ("contact.identified", "contact.updated"):
+        given = {k: event.data[k] for k in PROFILE_FIELDS if event.data.get(k) not in (None, "")}
+    elif event.type in ("resource.downloaded", "page.viewed", "form.submitted") and event.data.get("topic"):
+        given = {"topic": event.data["topic"]}
+    profile = dict(facts.profile)
+    for name, value in given.items():
+        known = profile.get(name)
+        if known is None or (event.occurred_at, event.id) > (known.at, known.event_id):
+            profile[name] = Stamped(value, event.occurred_at, event.id)
+    return replace(facts, profile=profile)
+
+
+def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
+    consents = dict(facts.consents)
+
+    def put(channel: str, purpose: Purpose, granted: bool, evidence: str) -> None:
+        for name in CHANNELS if channel == "all" else (channel,):
+            new = Consent(name, purpose, granted, event.occurred_at, event.id, evidence)
+            old = consents.get(f"{name}/{purpose}")
+            if old is None or new.outweighs(old):
+                consents[f"{name}/{purpose}"] = new
+
+    def purposes(value: Any) -> tuple[Purpose, ...]:
+        return MARKETING if value in (None, "all") else (value,)
+
+    if event.type in ("consent.granted", "consent.withdrawn"):
+        granted = event.type == "consent.granted"
+        for purpose in purposes(event.data.get("purpose")):
+            put(event.data["channel"], purpose, granted, str(event.data.get("evidence") or event.type))
+    elif event.type == "message.unsubscribed":
+        for purpose in purposes(event.data.get("purpose")):
+            put(str(event.data.get("channel", "email")), purpose, False, "unsubscribed")
+    elif event.type == "message.complained":
+        for purpose in MARKETING:
+            put("all", purpose, False, "complained")
+    for purpose in policy.consent.implied.get(event.type, ()):
+        for channel in policy.consent.implied_channels:
+            implied = Consent(channel, purpose, True, event.occurred_at, event.id, event.type, implied=True)
+            old = consents.get(f"{channel}/{purpose}")
+            if old is None or implied.outweighs(old):
+                consents[f"{channel}/{purpose}"] = implied
+    return replace(facts, consents=consents)
+
+
+_OPENS: Mapping[str, tuple[HoldKind, str]] = {
+    "ticket.opened": ("ticket", "ticket_id"),
+    "conversation.started": ("conversation", "conversation_id"),
+    "handoff.opened": ("handoff", "handoff_id"),
+    "hold.opened": ("operator", "hold_id"),
+}
+_RELEASES: Mapping[str, tuple[HoldKind, str]] = {
+    "ticket.solved": ("ticket", "ticket_id"),
+    "conversation.ended": ("conversation", "conversation_id"),
+    "handoff.closed": ("handoff", "handoff_id"),
+    "hold.released": ("operator", "hold_id"),
+}
+
+
+def _holds(facts: Facts, event: Happening, policy: Policy) -> Facts:
+    holds = dict(facts.holds)
+    if event.type in _OPENS:
+        kind, name = _OPENS[event.type]
+        hold = Hold(kind, str(event.data.get(name) or "-"))
+        hold = holds.get(hold.name, hold)
+        if hold.opened_at is None or event.occurred_at > hold.opened_at:
+            length = policy.handoff.hold_days if kind == "handoff" else policy.hold_days.get(kind)
+            expires = event.occurred_at + timedelta(days=length) if length else None
+            holds[hold.name] = replace(hold, opened_at=event.occurred_at, expires_at=expires)
+    elif event.type in _RELEASES:
+        kind, name = _RELEASES[event.type]
+        hold = Hold(kind, str(event.data.get(name) or "-"))
+        hold = holds.get(hold.name, hold)
+        if hold.released_at is None or event.occurred_at > hold.released_at:
+            holds[hold.name] = replace(hold, released_at=event.occurred_at)
+    return replace(facts, holds=holds)
+
+
+def _suppress(facts: Facts, event: Happening) -> Facts:
+    channel = str(event.data.get("channel", "email"))
+    address = event.data.get("address") or facts.address(channel)
+    final = event.type == "message.complained" or (event.type == "message.bounced" and event.data.get("permanent"))
+    if not final or not address:
+        return facts
+    address = str(address).lower()
+    old = facts.suppression(channel, address)
+    if old is not None and old.at <= event.occurred_at:
+        return facts
+    reason = "complained" if event.type == "message.complained" else "bounced"
+    new = Suppression(channel, address, reason, event.occurred_at, event.id)
+    return replace(facts, suppressions={**facts.suppressions, f"{channel}:{address}": new})
+
+
+_ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
+_OWN_WORDS = ("handoff.", "hold.", "consent.", "message.", "contact.merged", "contact.erased")
+
+
+def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
+    at = event.occurred_at
+    changes: dict[str, Any] = {}
+    if event.type == "contact.identified" and (facts.identified_at is None or at < facts.identified_at):
+        changes["identified_at"] = at
+    if event.type == "purchase.completed" and (facts.customer_since is None or at < facts.customer_since):
+        changes["customer_since"] = at
+    if event.type == "contact.erased" and facts.erased_at is None:
+        changes["erased_at"] = at
+    if event.type in _ENGAGEMENT and not event.data.get("machine"):
+        changes["engaged_at"] = max(facts.engaged_at or at, at)
+    if not event.type.startswith(_OWN_WORDS) and (
+        facts.entry is None or (at, event.id) < (facts.entry.at, facts.entry.event_id)
+    ):
+        changes["entry"] = Stamped({"type": event.type, **event.data}, at, event.id)
+    half_life = timedelta(days=policy.score.half_life_days)
+    score = facts.score
+    for line in policy.score.behaviour:
+        if line.condition.matches(event.type, {"machine": False, **event.data}):
+            score = score.plus(line.points, at, half_life)
+    return replace(facts, score=score, **changes)
+
+
+def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
+    """The facts of two contacts that turned out to be one person. The newer word wins; refusals win ties."""
+    profile = dict(kept.profile)
+    for name, stamped in gone.profile.items():
+        if name not in profile or stamped.at > profile[name].at:
+            profile[name] = stamped
+    consents = dict(kept.consents)
+    for key, consent in gone.consents.items():
+        old = consents.get(key)
+        if old is None or consent.outweighs(old):
+            consents[key] = consent
+    holds = dict(kept.holds)
+    for hold_key, hold in gone.holds.items():
+        old_hold = holds.get(hold_key, hold)
+        holds[hold_key] = replace(
+            hold,
+            opened_at=_latest(hold.opened_at, old_hold.opened_at),
+            released_at=_latest(hold.released_at, old_hold.released_at),
+            expires_at=_latest(hold.expires_at, old_hold.expires_at),
+        )
+    score = kept.score if gone.score.as_of is None else kept.score.plus(gone.score.points, gone.score.as_of, half_life)
+    entries = [e for e in (kept.entry, gone.entry) if e is not None]
+    return replace(
+        kept,
+        profile=profile,
+        consents=consents,
+        holds=holds,
+        suppressions={**gone.suppressions, **kept.suppressions},
+        score=score,
+        entry=min(entries, key=lambda e: (e.at, e.event_id)) if entries else None,
+        identified_at=_earliest(kept.identified_at, gone.identified_at),
+        customer_since=_earliest(kept.customer_since, gone.customer_since),
+        engaged_at=_latest(kept.engaged_at, gone.engaged_at),
+        erased_at=_earliest(kept.erased_at, gone.erased_at),
+    )
+
+
+def _latest(a: datetime | None, b: datetime | None) -> datetime | None:
+    return max((x for x in (a, b) if x is not None), default=None)
+
+
+def _earliest(a: datetime | None, b: datetime | None) -> datetime | None:
+    return min((x for x in (a, b) if x is not None), default=None)

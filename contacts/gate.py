@@ -1,0 +1,212 @@
+"""The one place that decides whether a touch may go out now: a function of values.
+
+Each check is a small function with its own reason code that answers ``Drop``, ``Wait`` or nothing. They run in a
+fixed order and the first that speaks decides, so a reason never hides behind a lesser one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from contacts.facts import Facts
+from contacts.policy import Policy, QuietHours
+from contacts.specs import Purpose
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A touch that wants to go out.
+
+    Attributes:
+        now: The run's time.
+        valid_until: From here on the message is not worth sending.
+    """
+
+    key: str
+    template: str
+    channel: str
+    purpose: Purpose
+    journey: str
+    now: datetime
+    valid_until: datetime
+
+
+@dataclass(frozen=True)
+class Past:
+    """A touch that took a slot: claimed, sent, or perhaps sent."""
+
+    key: str
+    channel: str
+    purpose: Purpose
+    claimed_at: datetime
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the gate knows besides the ask.
+
+    Attributes:
+        ended_by: Why the run is over already (event type or ``ended``), or None.
+        past: The contact's touches inside the longest window any cap looks at.
+    """
+
+    facts: Facts
+    ended_by: str | None = None
+    past: Sequence[Past] = ()
+
+
+@dataclass(frozen=True)
+class Send:
+    """The touch may go out now."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Not now. Ask again at ``until`` at the latest, or when ``hold`` is released."""
+
+    reason: str
+    until: datetime
+    hold: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Not at all, because of ``reason``."""
+
+    reason: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Verdict = Send | Wait | Drop
+Check = Callable[[Ask, Situation, Policy], Wait | Drop | None]
+
+HOLD_RECHECK = timedelta(days=1)
+"""A run waiting for a release looks again after this long even if it hears of none."""
+
+
+def decide(ask: Ask, situation: Situation, policy: Policy) -> Verdict:
+    """May this touch go out now?"""
+    for check in CHECKS:
+        verdict = check(ask, situation, policy)
+        if isinstance(verdict, Drop):
+            return verdict
+        if isinstance(verdict, Wait):
+            if verdict.hold is None and verdict.until > ask.valid_until:
+                until = verdict.until.isoformat()
+                return Drop("valid_for", {**verdict.inputs, "because": verdict.reason, "could_go_at": until})
+            return Wait(verdict.reason, min(verdict.until, ask.valid_until), verdict.hold, verdict.inputs)
+    return Send()
+
+
+def erased(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """Nothing reaches a contact who was erased."""
+    return Drop("erased") if situation.facts.erased_at else None
+
+
+def exited(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """A run that an event has ended claims nothing more, even if it has not heard of it."""
+    return Drop("exited", {"by": situation.ended_by}) if situation.ended_by else None
+
+
+def expired(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """A message past its time is not worth sending, whatever else holds it."""
+    return Drop("valid_for", {"valid_until": ask.valid_until.isoformat()}) if ask.now >= ask.valid_until else None
+
+
+def consent(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """The contact allowed this purpose on this channel, where the policy asks for that."""
+    word = situation.facts.consent(ask.channel, ask.purpose)
+    if word is not None and not word.granted:
+        return Drop("consent_withdrawn", {"at": word.at.isoformat(), "event": word.event_id})
+    if word is None and ask.purpose in policy.consent.required:
+        return Drop("no_consent", {"channel": ask.channel, "purpose": ask.purpose})
+    return None
+
+
+def reachable(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """There is an address on this channel, and it takes messages."""
+    address = situation.facts.address(ask.channel)
+    if address is None:
+        return Drop("no_address", {"channel": ask.channel})
+    suppression = situation.facts.suppression(ask.channel, address)
+    if suppression is not None:
+        return Drop("suppressed", {"because": suppression.reason, "event": suppression.event_id})
+    return None
+
+
+def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+    """Promotion waits while a ticket is open, a person talks with the contact, or an operator said so."""
+    if ask.purpose != "promotional":
+        return None
+    holds = situation.facts.active_holds(ask.now)
+    if not holds:
+        return None
+    first = holds[0]
+    ends = [h.expires_at for h in holds if h.expires_at is not None]
+    until = min([ask.now + HOLD_RECHECK, *ends])
+    return Wait(f"hold_{first.kind}", until, first.name, {"holds": [h.name for h in holds]})
+
+
+def quiet(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+    """Nobody is disturbed at night, by the contact's own clock."""
+    name = situation.facts.get("timezone") or policy.defaults.timezone
+    try:
+        zone = ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        zone = ZoneInfo(policy.defaults.timezone)
+    for hours in policy.quiet_hours:
+        if ask.channel in hours.channels and ask.purpose in hours.purposes:
+            until = quiet_until(ask.now, zone, hours)
+            if until is not None:
+                return Wait("quiet_hours", until, inputs={"timezone": zone.key, "until": until.isoformat()})
+    return None
+
+
+def quiet_until(now: datetime, zone: ZoneInfo, hours: QuietHours) -> datetime | None:
+    """When the quiet hours around ``now`` end (UTC), or None outside them. Right across changes of clock time."""
+    local = now.astimezone(zone)
+    clock = local.time()
+    if hours.start < hours.end:
+        inside, ends_tomorrow = hours.start <= clock < hours.end, False
+    else:
+        inside, ends_tomorrow = clock >= hours.start or clock < hours.end, clock >= hours.start
+    if not inside:
+        return None
+    day = local.date() + timedelta(days=1 if ends_tomorrow else 0)
+    end = datetime.combine(day, hours.end, tzinfo=zone).astimezone(UTC)
+    # In the hour that a clock change repeats, the end's first pass may already be behind us.
+    return end if end > now else datetime.combine(day, hours.end.replace(fold=1), tzinfo=zone).astimezone(UTC)
+
+
+def capped(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+    """No more touches than the policy allows in any window; the longest wait of all full windows counts."""
+    worst: Wait | None = None
+    for cap in policy.caps:
+        if ask.channel not in cap.channels or ask.purpose not in cap.purposes:
+            continue
+        inside = sorted(
+            p.claimed_at
+            for p in situation.past
+            if p.key != ask.key
+            and p.channel in cap.channels
+            and p.purpose in cap.purposes
+            and p.claimed_at > ask.now - cap.window
+        )
+        if len(inside) >= cap.max:
+            # When the touch that makes the window full leaves it, there is room for one.
+            until = inside[-cap.max] + cap.window
+            if worst is None or until > worst.until:
+                inputs = {"max": cap.max, "days": cap.days, "in_window": len(inside)}
+                worst = Wait("frequency_cap", until, inputs=inputs)
+    return worst
+
+
+CHECKS: tuple[Check, ...] = (erased, exited, consent, reachable, expired, held, quiet, capped)
+
+
+def longest_window(policy: Policy) -> timedelta:
+    """How far back the gate must see a contact's touches."""
+    return max((cap.window for cap in policy.caps), default=timedelta(0))

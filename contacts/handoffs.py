@@ -1,0 +1,50 @@
+"""Hand-offs as facts: a person answering the contact is what acknowledges one, however we learn of it."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts import journal
+from contacts.facts import Happening
+from contacts.tables import handoffs
+
+ANSWERS = ("handoff.acknowledged", "conversation.started", "meeting.booked")
+
+
+async def acknowledge(conn: AsyncConnection, contact_id: str, event: Happening, now: datetime) -> None:
+    """Marks the contact's open hand-offs as taken, if the event shows that a person took them."""
+    if event.type not in ANSWERS:
+        return
+    waiting = [
+        handoffs.c.contact_id == contact_id,
+        handoffs.c.acknowledged_at.is_(None),
+        handoffs.c.because_at <= event.occurred_at,
+    ]
+    if event.data.get("handoff_id"):
+        waiting.append(sa.cast(handoffs.c.id, sa.Text) == str(event.data["handoff_id"]))
+    by = str(event.data.get("by") or event.data.get("rep") or event.type)
+    rows = await conn.execute(
+        sa.update(handoffs)
+        .where(*waiting)
+        .values(acknowledged_at=event.occurred_at, acknowledged_by=by)
+        .returning(handoffs)
+    )
+    entries = [
+        journal.Entry(
+            at=now,
+            contact_id=contact_id,
+            kind="ack",
+            journey=row.journey,
+            run_id=row.run_id,
+            once=f"ack/{row.id}",
+            data={
+                "by": by,
+                "handoff_id": row.id,
+                "after_seconds": round((event.occurred_at - row.because_at).total_seconds()),
+                "in_time": event.occurred_at <= row.contact_by,
+            },
+        )
+        for row in rows
+    ]
+    await journal.write(conn, *entries)

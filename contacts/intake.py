@@ -1,0 +1,182 @@
+"""The life of an event, inside one transaction: store it once, find its contact, change the facts, route it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
+
+from contacts import facts as facts_module
+from contacts import handoffs, journal, runs, store
+from contacts.events import Event
+from contacts.facts import Facts, Happening
+from contacts.policy import Policy
+from contacts.routing import Plan, route
+from contacts.specs import Card
+from contacts.tables import events
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of an event.
+
+    Attributes:
+        result: ``stored``, or ``repeat`` when this occurrence was already known and nothing happened.
+        plan: What it did to runs (empty for a repeat).
+    """
+
+    result: Literal["stored", "repeat"]
+    contact_id: str | None = None
+    event_id: str | None = None
+    plan: Plan = field(default_factory=Plan)
+
+
+class _Repeat(Exception):
+    """The event is known; the transaction must leave nothing behind."""
+
+
+def _deadlocked(error: BaseException) -> bool:
+    # 40P01: two events locked the same two people in opposite orders; PostgreSQL chose this one to go again.
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == "40P01"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The door every event goes through, whoever sent it."""
+
+    engine: AsyncEngine
+    cards: tuple[Card, ...]
+    policy: Policy
+
+    @retry(retry=retry_if_exception(_deadlocked), stop=stop_after_attempt(5), wait=wait_random(0, 0.2), reraise=True)
+    async def record(self, event: Event, now: datetime) -> Receipt:
+        """Stores an event and everything that follows from it; a repeat changes nothing.
+
+        Args:
+            event: Checked by ``contacts.events.event``.
+            now: When it arrived, on the journeys' clock.
+
+        Raises:
+            InvalidEvent: It names nobody.
+            sqlalchemy.exc.OperationalError: The database is out of reach; nothing was kept.
+        """
+        try:
+            async with self.engine.begin() as conn:
+                return await self.record_in(conn, event, now)
+        except _Repeat:
+            return Receipt("repeat")
+
+    async def record_in(self, conn: AsyncConnection, event: Event, now: datetime) -> Receipt:
+        """The same inside the caller's transaction, for facts of our own that must stand or fall with it."""
+        before, happening = await self._store(conn, event, now)
+        after = facts_module.apply(before, happening, self.policy)
+        await store.save(conn, after)
+        await self._tell_holds(conn, before, after, happening, now)
+        await handoffs.acknowledge(conn, after.contact_id, happening, now)
+        plan = await self._route(conn, before, after, happening, now)
+        return Receipt("stored", after.contact_id, happening.id, plan)
+
+    async def remember(self, event: Event, now: datetime) -> Receipt:
+        """Applies an event to the facts without routing it: history from before the journeys began."""
+        try:
+            async with self.engine.begin() as conn:
+                before, happening = await self._store(conn, event, now)
+                await store.save(conn, facts_module.apply(before, happening, self.policy))
+                return Receipt("stored", before.contact_id, happening.id)
+        except _Repeat:
+            return Receipt("repeat")
+
+    async def _store(self, conn: AsyncConnection, event: Event, now: datetime) -> tuple[Facts, Happening]:
+        once = sa.and_(events.c.source == event.source, events.c.source_id == event.source_id)
+        if (await conn.execute(sa.select(events.c.id).where(once))).first() is not None:
+            raise _Repeat
+        facts = await store.identify(
+            conn,
+            event.identities,
+            merging=event.type == "contact.merged",
+            now=now,
+            half_life=timedelta(days=self.policy.score.half_life_days),
+        )
+        event_id = str(uuid4())
+        stored = await conn.execute(
+            insert(events)
+            .values(
+                id=event_id,
+                source=event.source,
+                source_id=event.source_id,
+                type=event.type,
+                occurred_at=event.occurred_at,
+                received_at=now,
+                contact_id=facts.contact_id,
+                identities=[[i.kind, i.value] for i in event.identities],
+                data=event.data,
+            )
+            .on_conflict_do_nothing(constraint="events_once")
+            .returning(events.c.id)
+        )
+        if stored.first() is None:
+            raise _Repeat
+        data = {"type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat(), **event.data}
+        await journal.write(conn, journal.Entry(now, facts.contact_id, "event", data=data))
+        return facts, Happening(event_id, event.type, event.occurred_at, event.data)
+
+    async def _tell_holds(
+        self, conn: AsyncConnection, before: Facts, after: Facts, event: Happening, now: datetime
+    ) -> None:
+        was, is_ = ({h.name for h in f.active_holds(now)} for f in (before, after))
+        entries = [("hold", name) for name in sorted(is_ - was)] + [("release", name) for name in sorted(was - is_)]
+        for kind, name in entries:
+            data = {"reason": name, "by": event.type}
+            await journal.write(conn, journal.Entry(now, after.contact_id, kind, data=data))  # type: ignore[arg-type]
+
+    async def _route(self, conn: AsyncConnection, before: Facts, after: Facts, event: Happening, now: datetime) -> Plan:
+        if event.type == "contact.identified":
+            # Only the first identification makes a contact new; journeys match on it.
+            event = replace(event, data={**event.data, "first": before.identified_at is None})
+        keys = [(c.name, str(event.data[c.key])) for c in self.cards if c.key and event.data.get(c.key) is not None]
+        all_runs = await runs.known(conn, after.contact_id, keys)
+        for other in sorted({r.contact_id for r in all_runs} - {after.contact_id}):
+            # Somebody else's run may end by its key: their claims must wait for us as this contact's do.
+            await store.lock(conn, other)
+        plan = route(
+            event,
+            after,
+            cards=self.cards,
+            runs=all_runs,
+            later=await self._later(conn, after.contact_id, event),
+            hold_released=bool(set(before.active_holds(now)) - set(after.active_holds(now))),
+            now=now,
+        )
+        by_name = {card.name: card for card in self.cards}
+        for leaving in plan.exits:
+            await runs.end(conn, leaving.run, leaving.outcome, event, now)
+        for start in plan.starts:
+            await runs.enter(conn, by_name[start.journey], start.key, after, event, now)
+        for told in plan.tells:
+            await runs.tell(conn, told.run, event, now)
+        for skip in plan.skips:
+            data = {"reason": skip.reason, "by": event.type}
+            await journal.write(conn, journal.Entry(now, after.contact_id, "skip", skip.journey, data=data))
+        return plan
+
+    async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
+        """Exits we already know of that happened after a trigger which is only arriving now."""
+        starting = [c for c in self.cards if c.starts_on(event.type, event.data)]
+        types = {t for card in starting for t in card.ending_types}
+        if not types:
+            return ()
+        whose = [events.c.contact_id == contact_id]
+        keys = {c.key for c in starting if c.key is not None and c.key in event.data}
+        whose += [events.c.data.contains({key: event.data[key]}) for key in sorted(keys)]
+        rows = await conn.execute(
+            sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
+                events.c.type.in_(types), events.c.occurred_at >= event.occurred_at, sa.or_(*whose)
+            )
+        )
+        return [Happening(r.id, r.type, r.occurred_at, r.data) for r in rows]

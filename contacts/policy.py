@@ -1,0 +1,166 @@
+"""The numbers a business tunes, typed: ``policy.toml``.
+
+A bad file is refused with one line that names the place and the reason; nothing falls back in silence.
+"""
+
+import hashlib
+import tomllib
+from datetime import time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from contacts.specs import Condition, Purpose
+
+MarketingPurpose = Literal["promotional", "lifecycle"]
+HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+Days = Annotated[float, Field(gt=0, le=3650)]
+
+
+class PolicyError(ValueError):
+    """The policy file cannot be used; the message names the file, the place and the reason."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Points(_Part):
+    """Lead score points for one kind of behaviour."""
+
+    on: str
+    points: Annotated[float, Field(ge=-1000, le=1000)]
+    match: dict[str, str | int | bool] = Field(default_factory=dict)
+
+    @property
+    def condition(self) -> Condition:
+        """The behaviour as a condition."""
+        return Condition((self.on,), tuple(sorted(self.match.items())))
+
+
+class Score(_Part):
+    """Lead score: points that halve with age."""
+
+    half_life_days: Days
+    handoff_at: float
+    behaviour: tuple[Points, ...]
+
+
+class Handoff(_Part):
+    """Handing a contact to a person."""
+
+    owner: str
+    tell_within_minutes: Annotated[int, Field(gt=0)]
+    contact_within_minutes: Annotated[int, Field(gt=0)]
+    reminders: Annotated[int, Field(ge=0, le=10)]
+    hold_days: Days
+
+
+class Consent(_Part):
+    """Which purposes need a consent on record, and which acts imply one until it is withdrawn."""
+
+    required: tuple[Purpose, ...]
+    implied: dict[str, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
+    implied_channels: tuple[str, ...] = ("email",)
+
+
+class QuietHours(_Part):
+    """Local hours in which a contact is left alone. ``start`` later than ``end`` spans midnight."""
+
+    channels: tuple[str, ...]
+    purposes: tuple[Purpose, ...]
+    start: time
+    end: time
+
+    @field_validator("end")
+    @classmethod
+    def _not_all_day(cls, end: time, info: Any) -> time:
+        if end == info.data.get("start"):
+            raise ValueError("must differ from start, or nothing could ever be sent")
+        return end
+
+
+class Cap(_Part):
+    """At most ``max`` touches in any window of ``days`` days (sliding)."""
+
+    channels: tuple[str, ...]
+    purposes: tuple[Purpose, ...]
+    max: Annotated[int, Field(gt=0)]
+    days: Days
+
+    @property
+    def window(self) -> timedelta:
+        """The window's length."""
+        return timedelta(days=self.days)
+
+
+class Defaults(_Part):
+    """What holds where nothing better is known."""
+
+    timezone: str
+    valid_for_days: Days
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"no such time zone: {value!r}") from None
+        return value
+
+
+class Brand(_Part):
+    """Who writes to the contact."""
+
+    name: str
+    address: str
+    url: str
+    reply_to: str
+
+
+class Policy(_Part):
+    """The whole file. ``version`` is a fingerprint of its text, kept with every decision made under it."""
+
+    version: str
+    brand: Brand
+    defaults: Defaults
+    score: Score
+    handoff: Handoff
+    consent: Consent
+    hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
+    quiet_hours: tuple[QuietHours, ...] = ()
+    caps: tuple[Cap, ...] = ()
+
+
+def parse(text: str, name: str = "policy.toml") -> Policy:
+    """Reads a policy from TOML text.
+
+    Raises:
+        PolicyError: The text is not TOML or does not fit; the message has the place and the reason.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"{name}: {error}") from None
+    try:
+        return Policy.model_validate(raw | {"version": hashlib.sha256(text.encode()).hexdigest()[:12]})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PolicyError(f"{name}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def load(path: Path) -> Policy:
+    """Reads the policy file.
+
+    Raises:
+        PolicyError: The file is missing, unreadable or wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8 text'}") from None
+    return parse(text, str(path))

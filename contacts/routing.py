@@ -1,0 +1,170 @@
+"""Which journeys an event starts, ends and speaks to: a function of values.
+
+The rules, in the order they are applied:
+
+1. An event that is an exit (or the success) of a journey ends that journey's open runs, if it happened after they
+   were entered. Where the journey has a key and the event names a key we know, only the run with that key ends;
+   an event that names none, or one never seen, ends all of the contact's runs of that journey.
+2. A trigger starts a run unless the contact is outside the audience, a run is already open, re-entry forbids it,
+   the trigger is older than a whole run may last, or an exit that happened after the trigger is already known.
+3. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from contacts.facts import Facts, Happening
+from contacts.specs import Card
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's row, as routing sees it.
+
+    Attributes:
+        entered_at: When the event that started it occurred.
+        open: Neither ended nor told to end.
+    """
+
+    id: str
+    workflow_id: str
+    journey: str
+    contact_id: str
+    key: str | None
+    entered_at: datetime
+    open: bool
+
+
+@dataclass(frozen=True)
+class Start:
+    """Begin a run of this journey."""
+
+    journey: str
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """End this run. ``outcome`` is ``converted`` for the journey's success, else ``exited`` or ``superseded``."""
+
+    run: Run
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Let this run hear the event."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A trigger that starts nothing, and why: what an operator asks first."""
+
+    journey: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an event does to runs."""
+
+    exits: tuple[Exit, ...] = ()
+    starts: tuple[Start, ...] = ()
+    tells: tuple[Tell, ...] = ()
+    skips: tuple[Skip, ...] = ()
+
+
+def route(
+    event: Happening,
+    facts: Facts,
+    *,
+    cards: Iterable[Card],
+    runs: Sequence[Run],
+    later: Sequence[Happening],
+    hold_released: bool,
+    now: datetime,
+) -> Plan:
+    """Decides what an event does.
+
+    Args:
+        event: The event, already applied to ``facts``.
+        facts: The contact after the event.
+        cards: Every journey there is.
+        runs: The contact's runs, open and ended, and any run of a keyed journey whose key the event names,
+            whoever it belongs to.
+        later: Stored events of ending types that occurred at or after this event, for this contact or key.
+        hold_released: Whether the event ended a hold that was in force.
+        now: When the event arrived, on the journeys' clock.
+    """
+    exits: list[Exit] = []
+    starts: list[Start] = []
+    tells: list[Tell] = []
+    skips: list[Skip] = []
+    for card in cards:
+        mine = [r for r in runs if r.journey == card.name]
+        ending = _ended_by(event, card, mine, facts.contact_id)
+        outcome = "converted" if card.succeeds_on(event.type, event.data) else "exited"
+        exits += [Exit(run, outcome) for run in ending]
+        if card.starts_on(event.type, event.data):
+            key = _key(card, event)
+            if reason := _why_not(event, facts, card, key, mine, later, now):
+                skips.append(Skip(card.name, reason))
+            else:
+                starts.append(Start(card.name, key))
+                if card.newest_only:
+                    older = [r for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
+                    exits += [Exit(run, "superseded") for run in older]
+                    ending += older
+        if card.listens_to(event.type, event.data) or (hold_released and card.purpose == "promotional"):
+            tells += [Tell(r) for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
+    return Plan(tuple(exits), tuple(starts), tuple(tells), tuple(skips))
+
+
+def _key(card: Card, event: Happening) -> str | None:
+    value = event.data.get(card.key) if card.key else None
+    return None if value is None else str(value)
+
+
+def _ended_by(event: Happening, card: Card, runs: Sequence[Run], contact_id: str) -> list[Run]:
+    if not card.ends_on(event.type, event.data):
+        return []
+    key = _key(card, event)
+    named = [r for r in runs if key is not None and r.key == key]
+    meant = named or [r for r in runs if r.contact_id == contact_id]
+    return [r for r in meant if r.open and r.entered_at <= event.occurred_at]
+
+
+def _why_not(
+    event: Happening,
+    facts: Facts,
+    card: Card,
+    key: str | None,
+    runs: Sequence[Run],
+    later: Sequence[Happening],
+    now: datetime,
+) -> str | None:
+    flags = facts.flags(event.occurred_at)
+    if "erased" in flags:
+        return "erased"
+    if card.key and key is None:
+        return f"no {card.key} in the event"
+    if missing := [f for f in card.only if f not in flags]:
+        return f"not {missing[0]}"
+    if present := [f for f in card.unless if f in flags]:
+        return f"already {present[0]}"
+    if now - event.occurred_at > card.max_run:
+        return "too long ago"
+    same = [r for r in runs if r.key == key and r.contact_id == facts.contact_id]
+    if any(r.open for r in same):
+        return "already in it"
+    if not card.reentry.allows(max((r.entered_at for r in same), default=None), event.occurred_at):
+        return f"re-entry: {card.reentry}"
+    for other in later:
+        if other.id != event.id and card.ends_on(other.type, other.data):
+            other_key = _key(card, other)
+            if key is None or other_key is None or other_key == key:
+                return f"already ended by {other.type}"
+    return None

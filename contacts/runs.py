@@ -1,0 +1,110 @@
+"""Runs in the database and what Temporal must hear of them.
+
+Each change to a run is written together with its dispatch, so that Temporal learns of it even if we stop right after.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts import journal
+from contacts.facts import Facts, Happening
+from contacts.routing import Run
+from contacts.specs import Card, workflow_id
+from contacts.tables import dispatches, runs
+
+CHANNEL = "perennial_dispatch"
+"""The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
+
+
+def envelope(event: Happening) -> dict[str, Any]:
+    """An event as a run is told of it: plain JSON, so that it always decodes."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "occurred_at": event.occurred_at.isoformat(),
+        "data": dict(event.data),
+    }
+
+
+async def enter(
+    conn: AsyncConnection, card: Card, key: str | None, facts: Facts, event: Happening, now: datetime
+) -> None:
+    """Begins a run: its row, and the start that Temporal must hear."""
+    run_id = str(uuid4())
+    contact_id = facts.contact_id
+    name = workflow_id(card.name, contact_id, key)
+    await conn.execute(
+        sa.insert(runs).values(
+            id=run_id,
+            workflow_id=name,
+            journey=card.name,
+            contact_id=contact_id,
+            key=key,
+            entry_event=event.id,
+            entered_at=event.occurred_at,
+            started_at=now,
+        )
+    )
+    entry_point = facts.entry.value["type"] if facts.entry else event.type
+    start = {
+        "contact_id": contact_id,
+        "key": key,
+        "entry": envelope(event),
+        "entry_point": entry_point,
+        "started_at": now.isoformat(),
+    }
+    await _dispatch(conn, run_id, "start", start, now)
+    data = {"by": event.type, "key": key}
+    await journal.write(conn, journal.Entry(now, contact_id, "enter", card.name, run_id, data=data))
+
+
+async def end(conn: AsyncConnection, run: Run, outcome: str, event: Happening | None, now: datetime) -> None:
+    """Marks an open run as over; from this commit on the gate lets none of its touches out.
+
+    ``event`` is what ended it; None where two contacts in the same journey turned out to be one.
+    """
+    await conn.execute(
+        sa.update(runs)
+        .where(runs.c.id == run.id, runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
+        .values(exited_at=now, exit_event=event.id if event else None, outcome=outcome)
+    )
+    by = event.type if event else "contact.merged"
+    await _dispatch(conn, run.id, "exit", {"outcome": outcome, "by": by}, now)
+    data = {"outcome": outcome, "by": by}
+    await journal.write(
+        conn, journal.Entry(now, run.contact_id, "exit", run.journey, run.id, once=f"exit/{run.id}", data=data)
+    )
+
+
+async def tell(conn: AsyncConnection, run: Run, event: Happening, now: datetime) -> None:
+    """Lets a run hear an event."""
+    await _dispatch(conn, run.id, "event", envelope(event), now)
+
+
+async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:
+    await conn.execute(sa.insert(dispatches).values(run_id=run_id, kind=kind, payload=payload, created_at=now))
+    await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+
+
+async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str, str]] = ()) -> list[Run]:
+    """The contact's runs, open and ended, and every run of a (journey, key) pair, whoever's it is."""
+    mine = runs.c.contact_id == contact_id
+    keyed = sa.tuple_(runs.c.journey, runs.c.key).in_(list(keys)) if keys else sa.false()
+    rows = await conn.execute(sa.select(runs).where(sa.or_(mine, keyed)).order_by(runs.c.entered_at, runs.c.id))
+    return [
+        Run(
+            id=r.id,
+            workflow_id=r.workflow_id,
+            journey=r.journey,
+            contact_id=r.contact_id,
+            key=r.key,
+            entered_at=r.entered_at,
+            open=r.exited_at is None and r.ended_at is None,
+        )
+        for r in rows
+    ]

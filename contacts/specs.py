@@ -1,0 +1,175 @@
+"""What a journey declares, as plain values: conditions on events, re-entry, the card.
+
+Journeys build these, routing and documentation read them. Nothing here does I/O or knows Temporal.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+Purpose = Literal["promotional", "lifecycle", "transactional"]
+PROMOTIONAL: Purpose = "promotional"
+LIFECYCLE: Purpose = "lifecycle"
+TRANSACTIONAL: Purpose = "transactional"
+
+
+class InvalidCard(ValueError):
+    """A journey's declaration is incomplete or contradicts itself; the message names the journey and the part."""
+
+
+def days(n: float) -> timedelta:
+    """A span of days."""
+    return timedelta(days=n)
+
+
+def hours(n: float) -> timedelta:
+    """A span of hours."""
+    return timedelta(hours=n)
+
+
+def minutes(n: float) -> timedelta:
+    """A span of minutes."""
+    return timedelta(minutes=n)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event as a run sees it: tolerant, so that no event can break a run.
+
+    Fields of the event's data read as attributes; an absent one is None: ``self.entry.topic``.
+    """
+
+    id: str
+    type: str
+    occurred_at: datetime
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.data.get(name)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Matches an event of one of ``types`` whose data has every value in ``match``.
+
+    A tuple as a value means any of these.
+    """
+
+    types: tuple[str, ...]
+    match: tuple[tuple[str, Any], ...] = ()
+
+    def matches(self, type: str, data: Mapping[str, Any]) -> bool:
+        """Whether an event of this type with this data is meant."""
+        return type in self.types and all(
+            data.get(name) in wanted if isinstance(wanted, tuple) else data.get(name) == wanted
+            for name, wanted in self.match
+        )
+
+    def __str__(self) -> str:
+        matching = ", ".join(f"{name}={value!r}" for name, value in self.match)
+        return " or ".join(self.types) + (f" ({matching})" if matching else "")
+
+
+def on(*types: str, **match: Any) -> Condition:
+    """A condition on an event: ``on("page.viewed", page="pricing")``.
+
+    Args:
+        types: One or more event types; any of them will do.
+        match: Fields of the event's data and the value each must have; a tuple or list means any of these.
+    """
+    if not types:
+        raise ValueError("on() needs an event type, such as on('page.viewed')")
+    wanted = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(match.items()))
+    return Condition(types, wanted)
+
+
+@dataclass(frozen=True)
+class Reentry:
+    """How often a contact may enter a journey (per key, where the journey has one). ``gap`` None: never again."""
+
+    gap: timedelta | None
+
+    def allows(self, last_entered: datetime | None, now: datetime) -> bool:
+        """Whether a contact who last entered then may enter now."""
+        return last_entered is None or (self.gap is not None and now - last_entered >= self.gap)
+
+    def __str__(self) -> str:
+        if self.gap is None:
+            return "once"
+        return f"once in {self.gap.days} days" if self.gap else "always"
+
+
+def once() -> Reentry:
+    """Once in a contact's life (or once per key)."""
+    return Reentry(None)
+
+
+def once_per(*, days: float) -> Reentry:
+    """At most once in so many days, counted from entry to entry."""
+    return Reentry(timedelta(days=days))
+
+
+def always() -> Reentry:
+    """Whenever the trigger comes and no run is open."""
+    return Reentry(timedelta(0))
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything a journey says about itself; see ``workflows.base.journey`` for the meaning of each part.
+
+    ``stages``, ``messages`` and ``hears`` are read from the journey's code by ``workflows.reading``.
+    """
+
+    name: str
+    trigger: tuple[Condition, ...]
+    audience: str
+    goal: str
+    success: tuple[Condition, ...]
+    exits: tuple[Condition, ...]
+    owner: str
+    purpose: Purpose
+    reentry: Reentry
+    max_run: timedelta
+    review_by: date
+    key: str | None = None
+    only: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    newest_only: bool = False
+    doc: str = ""
+    stages: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    hears: tuple[Condition, ...] = ()
+
+    def starts_on(self, type: str, data: Mapping[str, Any]) -> bool:
+        """Whether the event is one of the triggers."""
+        return any(c.matches(type, data) for c in self.trigger)
+
+    def ends_on(self, type: str, data: Mapping[str, Any]) -> bool:
+        """Whether the event is one of the exits, or the success (which is always an exit)."""
+        return self.succeeds_on(type, data) or any(c.matches(type, data) for c in self.exits)
+
+    def succeeds_on(self, type: str, data: Mapping[str, Any]) -> bool:
+        """Whether the event is what the journey is for."""
+        return any(c.matches(type, data) for c in self.success)
+
+    def listens_to(self, type: str, data: Mapping[str, Any]) -> bool:
+        """Whether a run may be waiting for such an event."""
+        return any(c.matches(type, data) for c in self.hears)
+
+    @property
+    def ending_types(self) -> frozenset[str]:
+        """Every event type that can end a run."""
+        return frozenset(t for c in (*self.exits, *self.success) for t in c.types)
+
+
+NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def workflow_id(journey: str, contact: str, key: str | None) -> str:
+    """The Temporal workflow id of a run: ``journey/<journey>/<contact>[/<key>]``."""
+    return f"journey/{journey}/{contact}" + (f"/{key}" if key is not None else "")

@@ -1,0 +1,144 @@
+"""Contacts in the database: find, lock, create, save, merge.
+
+Locking a contact's row is what orders everything about the contact: an event being applied and a touch being claimed
+never overlap.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts import journal, runs, tables
+from contacts.events import Identity, InvalidEvent
+from contacts.facts import Facts, merge
+from contacts.identity import Owner, resolve
+from contacts.tables import contacts, identities
+
+_FACTS = TypeAdapter(Facts)
+
+_OF_A_CONTACT = (
+    tables.identities, tables.events, tables.runs, tables.touches, tables.handoffs, tables.reviews, tables.journal,
+)  # fmt: skip
+
+
+class NoSuchContact(LookupError):
+    """No contact has this id or identity."""
+
+
+async def lock(conn: AsyncConnection, contact_id: str) -> Facts:
+    """Locks the contact's row until the transaction ends and returns its facts. Follows merges.
+
+    Raises:
+        NoSuchContact: There is none.
+    """
+    while True:
+        query = sa.select(contacts.c.facts, contacts.c.merged_into).where(contacts.c.id == contact_id)
+        row = (await conn.execute(query.with_for_update())).one_or_none()
+        if row is None:
+            raise NoSuchContact(f"no contact {contact_id}")
+        if row.merged_into is None:
+            return _FACTS.validate_python(row.facts)
+        contact_id = row.merged_into
+
+
+async def find(conn: AsyncConnection, text: str) -> Facts:
+    """The contact with this id, or with an identity of this value (an e-mail address, a vendor's id).
+
+    Raises:
+        NoSuchContact: There is none.
+    """
+    wanted = text.strip()
+    query = sa.select(identities.c.contact_id).where(identities.c.value.in_([wanted, wanted.lower()]))
+    contact_id = (await conn.execute(query.limit(1))).scalar_one_or_none() or wanted
+    for _ in range(100):
+        by_id = sa.select(contacts.c.facts, contacts.c.merged_into).where(sa.cast(contacts.c.id, sa.Text) == contact_id)
+        row = (await conn.execute(by_id)).one_or_none()
+        if row is None:
+            break
+        if row.merged_into is None:
+            return _FACTS.validate_python(row.facts)
+        contact_id = row.merged_into
+    raise NoSuchContact(f"no contact {wanted!r}")
+
+
+async def save(conn: AsyncConnection, facts: Facts) -> None:
+    """Writes a locked contact's facts back."""
+    document = _FACTS.dump_python(facts, mode="json")
+    await conn.execute(sa.update(contacts).where(contacts.c.id == facts.contact_id).values(facts=document))
+
+
+async def identify(
+    conn: AsyncConnection, given: Sequence[Identity], *, merging: bool, now: datetime, half_life: timedelta
+) -> Facts:
+    """Finds or creates the contact the identities name, joins those they prove to be one, and locks the result.
+
+    Raises:
+        InvalidEvent: There is no identity, or ``contact`` names nobody.
+    """
+    if not given:
+        raise InvalidEvent("identities", "none that can name a contact")
+    # Two events that name a new person at the same moment must not make two contacts.
+    for name in sorted({f"{i.kind}:{i.value}" for i in given}):
+        await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+    resolution = resolve(given, await _owners(conn, given), merging=merging)
+    if resolution.contact_id is None:
+        contact_id = str(uuid4())
+        facts = Facts(contact_id)
+        document = _FACTS.dump_python(facts, mode="json")
+        await conn.execute(sa.insert(contacts).values(id=contact_id, created_at=now, facts=document))
+    else:
+        for contact_id in sorted({resolution.contact_id, *resolution.absorb}):
+            await lock(conn, contact_id)
+        facts = await lock(conn, resolution.contact_id)
+    for gone in resolution.absorb:
+        facts = await _absorb(conn, facts, gone, now, half_life)
+    rows = [
+        {"kind": i.kind, "value": i.value, "contact_id": facts.contact_id, "since": now}
+        for i in resolution.attach
+        if i.kind != "contact"
+    ]
+    if rows:
+        await conn.execute(insert(identities).on_conflict_do_nothing(), rows)
+    return facts
+
+
+async def _owners(conn: AsyncConnection, given: Sequence[Identity]) -> dict[Identity, Owner]:
+    pairs = sa.tuple_(identities.c.kind, identities.c.value).in_([(i.kind, i.value) for i in given])
+    found = await conn.execute(sa.select(identities.c.kind, identities.c.value, identities.c.contact_id).where(pairs))
+    owner_of = {Identity(row.kind, row.value): row.contact_id for row in found}
+    for named in (i for i in given if i.kind == "contact"):
+        try:
+            owner_of[named] = (await find(conn, named.value)).contact_id
+        except NoSuchContact as error:
+            raise InvalidEvent("identities.contact", str(error)) from None
+    if not owner_of:
+        return {}
+    ids = set(owner_of.values())
+    rows = await conn.execute(
+        sa.select(contacts.c.id, sa.func.array_agg(sa.func.coalesce(identities.c.kind, "contact")).label("kinds"))
+        .select_from(contacts.outerjoin(identities, identities.c.contact_id == contacts.c.id))
+        .where(contacts.c.id.in_(ids))
+        .group_by(contacts.c.id, contacts.c.created_at)
+        .order_by(contacts.c.created_at, contacts.c.id)
+    )
+    owners = {row.id: Owner(row.id, frozenset(row.kinds), n) for n, row in enumerate(rows)}
+    return {identity: owners[contact_id] for identity, contact_id in owner_of.items()}
+
+
+async def _absorb(conn: AsyncConnection, kept: Facts, gone_id: str, now: datetime, half_life: timedelta) -> Facts:
+    gone = await lock(conn, gone_id)
+    ours = {(r.journey, r.key) for r in await runs.known(conn, kept.contact_id) if r.open}
+    for run in await runs.known(conn, gone_id):
+        if run.open and (run.journey, run.key) in ours:
+            # One person is in a journey once; the run of the older contact goes on.
+            await runs.end(conn, run, "superseded", None, now)
+    for table in _OF_A_CONTACT:
+        await conn.execute(sa.update(table).where(table.c.contact_id == gone_id).values(contact_id=kept.contact_id))
+    await conn.execute(sa.update(contacts).where(contacts.c.id == gone_id).values(merged_into=kept.contact_id))
+    await journal.write(conn, journal.Entry(now, kept.contact_id, "merge", data={"absorbed": gone_id}))
+    return merge(kept, gone, half_life)

@@ -1,0 +1,206 @@
+"""The tables, as SQLAlchemy sees them. The schema itself is made by ``contacts/migrations``; a test holds them equal.
+
+Business times come from the journeys' clock as parameters; only the relay's retry times are the database's own.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+metadata = sa.MetaData()
+
+_ID = sa.Uuid(as_uuid=False)
+_TIME = TIMESTAMP(timezone=True)
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("connector", sa.Text, nullable=False),
+    sa.Column("received_at", _TIME, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("headers", JSONB, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("events", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("inbox_unfinished", "id", postgresql_where=sa.text("status IN ('received', 'failed')")),
+    comment="Verified requests as they came; status received, parsed, ignored or failed",
+)
+
+contacts = sa.Table(
+    "contacts",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("created_at", _TIME, nullable=False),
+    sa.Column("facts", JSONB, nullable=False),
+    sa.Column("merged_into", _ID, sa.ForeignKey("contacts.id")),
+    comment="One row a person; its lock orders events and claims; facts is contacts.facts.Facts",
+)
+
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, primary_key=True),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False, index=True),
+    sa.Column("since", _TIME, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("source_id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("occurred_at", _TIME, nullable=False),
+    sa.Column("received_at", _TIME, nullable=False),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False),
+    sa.Column("identities", JSONB, nullable=False),
+    sa.Column("data", JSONB, nullable=False),
+    sa.UniqueConstraint("source", "source_id", name="events_once"),
+    sa.Index("events_of_contact", "contact_id", "occurred_at"),
+    sa.Index("events_data", "data", postgresql_using="gin", postgresql_ops={"data": "jsonb_path_ops"}),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("workflow_id", sa.Text, nullable=False, index=True),
+    sa.Column("journey", sa.Text, nullable=False),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False, index=True),
+    sa.Column("key", sa.Text),
+    sa.Column("entry_event", _ID, sa.ForeignKey("events.id"), nullable=False),
+    sa.Column("entered_at", _TIME, nullable=False),
+    sa.Column("started_at", _TIME, nullable=False),
+    sa.Column("stage", sa.Text),
+    sa.Column("next_wake", _TIME),
+    sa.Column("exit_event", _ID, sa.ForeignKey("events.id")),
+    sa.Column("exited_at", _TIME),
+    sa.Column("outcome", sa.Text),
+    sa.Column("ended_at", _TIME),
+    sa.Index(
+        "runs_open_once",
+        "journey",
+        "contact_id",
+        sa.text("coalesce(key, '')"),
+        unique=True,
+        postgresql_where=sa.text("exited_at IS NULL AND ended_at IS NULL"),
+    ),
+    sa.Index("runs_by_key", "journey", "key", postgresql_where=sa.text("key IS NOT NULL")),
+    comment="One row a run; exited_at: an event ended it; ended_at: the workflow finished",
+)
+
+dispatches = sa.Table(
+    "dispatches",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("run_id", _ID, sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("payload", JSONB, nullable=False),
+    sa.Column("created_at", _TIME, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_try_at", _TIME, nullable=False, server_default=sa.text("now()")),
+    sa.Column("done_at", _TIME),
+    sa.Column("error", sa.Text),
+    sa.Index("dispatches_due", "run_id", "id", postgresql_where=sa.text("done_at IS NULL")),
+    comment="What Temporal must still hear; kind start, event or exit; in order within a run",
+)
+
+touches = sa.Table(
+    "touches",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("run_id", _ID, sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False),
+    sa.Column("journey", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("asked_at", _TIME, nullable=False),
+    sa.Column("valid_until", _TIME, nullable=False),
+    sa.Column("claimed_at", _TIME),
+    sa.Column("settled_at", _TIME),
+    sa.Column("provider", sa.Text),
+    sa.Column("provider_id", sa.Text),
+    sa.Column("request_id", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("body", sa.Text),
+    sa.Column("template_hash", sa.Text),
+    sa.Index("touches_of_contact", "contact_id", "claimed_at"),
+    comment="status waiting, claimed, sent, unknown, failed or dropped",
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("touch_id", _ID, sa.ForeignKey("touches.id"), nullable=False, index=True),
+    sa.Column("at", _TIME, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("until", _TIME),
+    sa.Column("hold", sa.Text),
+    sa.Column("inputs", JSONB, nullable=False),
+    sa.Column("policy_version", sa.Text, nullable=False),
+    sa.Column("code_version", sa.Text, nullable=False),
+    comment="Every answer of the gate with what it was based on",
+)
+
+handoffs = sa.Table(
+    "handoffs",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run_id", _ID, sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False, index=True),
+    sa.Column("journey", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("because_at", _TIME, nullable=False),
+    sa.Column("opened_at", _TIME, nullable=False),
+    sa.Column("tell_by", _TIME, nullable=False),
+    sa.Column("contact_by", _TIME, nullable=False),
+    sa.Column("told_at", _TIME),
+    sa.Column("crm_id", sa.Text),
+    sa.Column("crm_task_id", sa.Text),
+    sa.Column("alert_id", sa.Text),
+    sa.Column("reminders", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("acknowledged_at", _TIME),
+    sa.Column("acknowledged_by", sa.Text),
+    comment="A contact given to a person: why, by when, who took it",
+)
+
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("run_id", _ID, sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False),
+    sa.Column("journey", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("story", JSONB, nullable=False),
+    sa.Column("at", _TIME, nullable=False),
+    sa.Column("resolved_at", _TIME),
+    sa.Column("resolved_by", sa.Text),
+    comment="Runs a person should look at",
+)
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("at", _TIME, nullable=False),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("journey", sa.Text),
+    sa.Column("run_id", _ID),
+    sa.Column("once", sa.Text, unique=True),
+    sa.Column("data", JSONB, nullable=False),
+    sa.Index("journal_of_contact", "contact_id", "at", "id"),
+    comment="What happened, in the order of time, for people to read",
+)

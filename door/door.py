@@ -1,0 +1,43 @@
+"""What the front door is made of. ``gateway.compose`` makes one for a process, a test makes its own."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from connectors.base import Source
+from connectors.cloudevents import CloudEvents
+from connectors.mailbox import Letters
+from connectors.track import Track
+from contacts.inbox import Inbox
+from contacts.intake import Intake
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Door:
+    """Everything the routes need.
+
+    Attributes:
+        sources: By the name in ``/webhooks/{connector}``.
+        relay: Carries dispatches to Temporal until cancelled; None for a door that leaves this to others.
+        temporal: Asks whether Temporal answers; None where nobody knows.
+        letters: The development mailbox, if there is one.
+        temporal_ui: Where Temporal's pages are, for the development index.
+        refused: How many requests were refused since the start, by source and status.
+    """
+
+    settings: Settings
+    intake: Intake
+    track: Track
+    cloudevents: CloudEvents
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    relay: Callable[[], Awaitable[None]] | None = None
+    temporal: Callable[[], Awaitable[bool]] | None = None
+    letters: Letters | None = None
+    temporal_ui: str | None = None
+    refused: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where verified requests go."""
+        return Inbox(self.intake)

@@ -1,0 +1,112 @@
+"""Starts the HTTP front door: webhooks, tracking API, CloudEvents, preference pages. ``python -m gateway``."""
+
+import asyncio
+import signal
+import socket
+import sys
+from datetime import timedelta
+
+import uvicorn
+from temporalio.service import RPCError
+
+from connectors.cloudevents import CloudEvents
+from connectors.hubspot import HubSpot, HubSpotSettings
+from connectors.mailbox import Letters
+from connectors.stripe import Stripe, StripeSettings
+from connectors.track import Track
+from connectors.zendesk import Zendesk, ZendeskSettings
+from contacts import policy
+from contacts.database import connect
+from contacts.intake import Intake
+from contacts.relay import Relay
+from door.app import create_app
+from door.door import Door
+from ops import temporal
+from settings import Settings, WrongSetting, load
+from workflows.registry import CARDS
+
+
+async def compose(settings: Settings) -> Door:
+    """The front door of this process: the one place where its parts meet.
+
+    Raises:
+        WrongSetting: A setting cannot be used.
+    """
+    if settings.database_url is None:
+        raise WrongSetting("PERENNIAL_DATABASE_URL", "is required; `perennial up` brings a PostgreSQL of its own")
+    bearer_keys = settings.write_keys if settings.environment == "development" else ()
+    try:
+        cloudevents = CloudEvents(settings.events_secret, bearer_keys)
+    except ValueError as error:
+        raise WrongSetting("PERENNIAL_EVENTS_SECRET", str(error)) from None
+    try:
+        intake = Intake(connect(settings.database_url.get_secret_value()), CARDS, policy.load(settings.policy_file))
+    except policy.PolicyError as error:
+        raise WrongSetting("PERENNIAL_POLICY_FILE", str(error)) from None
+    client = await temporal.connect(lazy=True)
+
+    async def temporal_answers() -> bool:
+        try:
+            return await client.service_client.check_health(timeout=timedelta(seconds=1))
+        except (RPCError, RuntimeError):  # a client that never connected says so by the latter
+            return False
+
+    sources = (Stripe(StripeSettings()), HubSpot(HubSpotSettings()), Zendesk(ZendeskSettings()))
+    return Door(
+        settings=settings,
+        intake=intake,
+        track=Track(settings.write_keys),
+        cloudevents=cloudevents,
+        sources={source.name: source for source in sources},
+        relay=Relay(intake.engine, temporal.TemporalRuns(client, settings.clock, settings.task_queue)).run,
+        temporal=temporal_answers,
+        letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,
+    )
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(f"gateway: ready on http://{self.config.host}:{self.config.port}", flush=True)
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM, then lets open requests finish.
+
+    Raises:
+        WrongSetting: A setting cannot be used.
+    """
+    door = await compose(settings)
+    config = uvicorn.Config(
+        create_app(door),
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        log_level="warning",
+        access_log=False,  # the paths of preference pages are keys
+        proxy_headers=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+    )
+    # uvicorn raises the signal again after its own shutdown; by then there is nothing left to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        await _Server(config).serve()
+    finally:
+        await door.intake.engine.dispose()
+
+
+def main() -> None:
+    """Runs the gateway. A wrong setting is one line and exit status 2."""
+    try:
+        asyncio.run(serve(load()))
+    except WrongSetting as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

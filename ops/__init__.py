@@ -1,0 +1,1 @@
+"""Running Perennial: embedded engines, the supervisor, and what an operator asks of the whole."""

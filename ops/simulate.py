@@ -1,0 +1,183 @@
+"""Plays scenario files: the real journeys, gate and templates on real engines, under skipped time."""
+
+import asyncio
+import sysconfig
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+
+import worker
+from connectors.configured import Outlets
+from connectors.recording import Recording
+from contacts import database, journal, migrate, tables
+from contacts.clock import Clock
+from contacts.intake import Intake
+from contacts.policy import Policy
+from contacts.relay import Relay
+from ops import engines, scenario
+from ops.scenario import Line, Scenario
+from ops.temporal import TemporalRuns
+from workflows.registry import CARDS
+from workflows.search_attributes import ALL as SEARCH_ATTRIBUTES
+
+_TEMPLATE = "perennial_schema_"
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a scenario: its timeline, and what did not come out as the file says."""
+
+    scenario: Scenario
+    lines: Sequence[Line]
+    misses: Sequence[str]
+
+
+@asynccontextmanager
+async def stage(data: Path) -> AsyncIterator[str]:
+    """A PostgreSQL server with an empty, current schema to copy from; yields the template database's URL."""
+    with engines.postgres(data / "postgres") as server:
+        name = f"{_TEMPLATE}{uuid4().hex[:12]}"
+        template = engines.create_database(server, name)
+        try:
+            await asyncio.to_thread(migrate.upgrade, template)
+            yield template
+        finally:
+            engines.drop_database(server, name)
+
+
+async def play(template: str, written: Scenario, policy: Policy) -> Played:
+    """Plays one scenario on a database and a Temporal server of its own."""
+    name = f"perennial_scenario_{uuid4().hex[:12]}"
+    source = sa.make_url(template).database or ""
+    server = engines.database_url(template, "postgres")
+    url = await asyncio.to_thread(engines.create_database, server, name, source)
+    engine = database.connect(url, pool_size=5)
+    try:
+        async with _time_skipping() as (environment, client):
+            played = _Play(written, policy, engine, environment, client)
+            lines = await played.through()
+    finally:
+        await engine.dispose()
+        await asyncio.to_thread(engines.drop_database, server, name)
+    return Played(written, lines, scenario.judge(written, lines))
+
+
+@asynccontextmanager
+async def _time_skipping() -> AsyncIterator[tuple[WorkflowEnvironment, Client]]:
+    binary = str(Path(sysconfig.get_path("scripts")) / "temporal-test-server")
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary, data_converter=pydantic_data_converter
+    )
+    async with environment:
+        types = {key.name: key.indexed_value_type.value for key in SEARCH_ATTRIBUTES}
+        request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=types)  # type: ignore[arg-type]
+        await environment.client.operator_service.add_search_attributes(request)
+        yield environment, environment.client
+
+
+class _Play:
+    def __init__(
+        self, written: Scenario, policy: Policy, engine: AsyncEngine, environment: WorkflowEnvironment, client: Client
+    ) -> None:
+        self._scenario = written
+        self._policy = policy
+        self._engine = engine
+        self._environment = environment
+        self._client = client
+        self._intake = Intake(engine, CARDS, policy)
+
+    async def through(self) -> list[Line]:
+        """From the first event to ``until``; returns the timeline."""
+        start = self._scenario.start.astimezone(UTC)
+        clock = Clock(origin=await self._environment.get_current_time(), start=start)
+        recording = Recording()
+        acts = worker.activities(
+            engine=self._engine,
+            policy=self._policy,
+            out=Outlets({"email": recording}, recording, recording),
+            clock=clock,
+            secret=SecretStr("a scenario's links lead nowhere but look real"),
+            public_url="https://hub.example.com",
+            code_version=worker.CODE_VERSION,
+        )
+        relay = Relay(self._engine, TemporalRuns(self._client, clock, "scenario"))
+        for told in scenario.history(self._scenario):
+            await self._intake.remember(told, start)
+        async with worker.worker(self._client, "scenario", acts):
+            order = sorted(range(len(self._scenario.events)), key=lambda n: (self._scenario.events[n].at, n))
+            for n in order:
+                arrives = start + self._scenario.events[n].at
+                await self._skip_to(clock, arrives)
+                await self._intake.record(scenario.event_of(self._scenario, n), arrives)
+                await self._settle(relay)
+            await self._skip_to(clock, start + self._scenario.until)
+            await self._settle(relay)
+        return await self._timeline()
+
+    async def _skip_to(self, clock: Clock, moment: datetime) -> None:
+        ahead = moment - clock.at(await self._environment.get_current_time())
+        if ahead > timedelta(0):
+            await self._environment.sleep(ahead)
+
+    async def _settle(self, relay: Relay) -> None:
+        """Waits until every run has done what it can do without time passing."""
+        quiet = 0
+        while quiet < 2:
+            await relay.drain()
+            quiet = 0 if await self._busy() else quiet + 1
+            await asyncio.sleep(0.01)
+
+    async def _busy(self) -> bool:
+        async with self._engine.connect() as conn:
+            waiting = sa.select(sa.func.count()).where(tables.dispatches.c.done_at.is_(None))
+            if (await conn.execute(waiting)).scalar_one():
+                return True
+            open_runs = sa.select(tables.runs.c.workflow_id).where(tables.runs.c.ended_at.is_(None))
+            names = (await conn.execute(open_runs)).scalars().all()
+        return any(await asyncio.gather(*(self._run_is_busy(name) for name in names)))
+
+    async def _run_is_busy(self, workflow_id: str) -> bool:
+        try:
+            found = (await self._client.get_workflow_handle(workflow_id).describe()).raw_description
+        except RPCError:
+            return True
+        active = [a for a in found.pending_activities if a.state != PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED]
+        return found.HasField("pending_workflow_task") or any(a.attempt <= 1 for a in active)
+
+    async def _timeline(self) -> list[Line]:
+        names = {}
+        async with self._engine.connect() as conn:
+            for value, contact_id in await conn.execute(
+                sa.select(tables.identities.c.value, tables.identities.c.contact_id).where(
+                    tables.identities.c.kind == "user", tables.identities.c.value.like("scenario:%")
+                )
+            ):
+                names[contact_id] = value.removeprefix("scenario:")
+            entries = [entry for _, entry in await journal.read(conn)]
+        end = self._scenario.start + self._scenario.until
+        start = self._scenario.start
+        return [
+            Line(
+                at=e.at,
+                day=round((e.at - start) / timedelta(days=1), 3),
+                contact=names.get(e.contact_id, e.contact_id),
+                kind=e.kind,
+                journey=e.journey,
+                data=e.data,
+            )
+            for e in entries
+            if e.at <= end
+        ]

@@ -1,0 +1,93 @@
+"""The connection to Temporal, and what the relay needs of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from contacts.clock import Clock
+from contacts.relay import NotYet
+from workflows import search_attributes as attributes
+from workflows.base import RunInput
+from workflows.registry import CARDS
+
+_TIMEOUT = timedelta(seconds=5)
+
+
+async def connect(*, lazy: bool = False) -> Client:
+    """A client for the server that Temporal's own configuration names (``TEMPORAL_ADDRESS``, its TOML profiles).
+
+    Args:
+        lazy: Connect at the first call: for a process that must come up while Temporal is away.
+    """
+    config = ClientConfig.load_client_connect_config()
+    config.setdefault("target_host", "127.0.0.1:7233")
+    return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+
+
+@dataclass(frozen=True)
+class TemporalRuns:
+    """Starts and signals runs; implements ``contacts.relay.RunsClient``."""
+
+    client: Client
+    clock: Clock
+    task_queue: str
+
+    async def start(self, run_id: str, workflow_id: str, journey: str, start: Mapping[str, Any]) -> None:
+        """Starts a run's workflow; finding it already there is as good."""
+        card = next(c for c in CARDS if c.name == journey)
+        given = RunInput(run_id=run_id, clock=self.clock, **start)
+        entry = given.entry
+        thing = next((str(entry["data"][k]) for k in ("resource", "form", "page") if entry["data"].get(k)), None)
+        pairs: list[SearchAttributePair[Any]] = [
+            SearchAttributePair(attributes.JOURNEY, journey),
+            SearchAttributePair(attributes.CONTACT, given.contact_id),
+            SearchAttributePair(attributes.OWNER, card.owner),
+            SearchAttributePair(attributes.ENTRY_POINT, given.entry_point),
+            SearchAttributePair(attributes.NEEDS_REVIEW, False),
+        ]
+        try:
+            await self.client.start_workflow(
+                journey,
+                args=[given],
+                id=workflow_id,
+                task_queue=self.task_queue,
+                memo={"run": run_id},
+                search_attributes=TypedSearchAttributes(pairs),
+                static_summary=f"{journey}: {entry['type']}" + (f" ({thing})" if thing else ""),
+                static_details=f"Goal: {card.goal}. For {card.audience}. Owner: {card.owner}.",
+                rpc_timeout=_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            await self._must_be(run_id, workflow_id)
+        except RPCError as error:
+            raise NotYet(_why(error)) from None
+
+    async def signal(self, workflow_id: str, run_id: str, signal: str, payload: Mapping[str, Any]) -> None:
+        """Signals a run's workflow; one that has closed needs no signal."""
+        handle = self.client.get_workflow_handle(workflow_id)
+        try:
+            await handle.signal(signal, {**payload, "run": run_id}, rpc_timeout=_TIMEOUT)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise NotYet(_why(error)) from None
+
+    async def _must_be(self, run_id: str, workflow_id: str) -> None:
+        """The workflow that has this id now is this run's, or is an earlier one about to close."""
+        try:
+            found = await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=_TIMEOUT)
+            if await found.memo_value("run", None) != run_id and found.status == WorkflowExecutionStatus.RUNNING:
+                raise NotYet("the contact's last run of this journey is still closing")
+        except RPCError as error:
+            raise NotYet(_why(error)) from None
+
+
+def _why(error: RPCError) -> str:
+    return f"Temporal: {error.status.name.lower()}: {error.message.splitlines()[0][:200] if error.message else ''}"

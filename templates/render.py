@@ -1,0 +1,290 @@
+"""Rendering: a template's name and a context in, a message's subject, text and HTML out.
+
+A message is two files: ``messages/<name>.toml`` says what it is and what it must be told, ``messages/<name>.j2`` is its
+copy, written once. The copy is rendered twice with two sets of blocks (``layout/mjml``, ``layout/text``), so that both
+parts of a mail say the same and carry the same links.
+
+Exceptions::
+
+    TemplateError         the template is broken; the message says which file and why
+      UnknownTemplate     there is no template of that name
+      MissingContext      the context lacks something the template cannot do without; ``template``, ``name``
+"""
+
+import hashlib
+import re
+import textwrap
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import mjml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError, UndefinedError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from templates import content
+from templates.context import Type, convert
+
+Channel = Literal["email"]
+Purpose = Literal["promotional", "lifecycle", "transactional"]
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class TemplateError(Exception):
+    """A template cannot be used."""
+
+
+class UnknownTemplate(TemplateError):
+    """There is no template of that name."""
+
+
+class MissingContext(TemplateError):
+    """The context lacks a value, or holds one of no use, and the template declares no fallback for it.
+
+    Attributes:
+        template: The template's name.
+        name: The context name it needs.
+    """
+
+    def __init__(self, template: str, name: str) -> None:
+        super().__init__(f"{template}: the context has no usable {name}, and the template declares no fallback for it")
+        self.template = template
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A message as the contact will see it.
+
+    Attributes:
+        template: The template's name.
+        subject: One line.
+        preheader: What an inbox shows after the subject; part of ``html`` too.
+        text: The plain text part.
+        html: The HTML part, whole.
+        fingerprint: Changes when anything the template is made of changes; 12 hex digits.
+    """
+
+    template: str
+    subject: str
+    preheader: str
+    text: str
+    html: str
+    fingerprint: str
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Need(_Model):
+    """A context name a template uses.
+
+    Attributes:
+        type: See ``templates.context.Type``.
+        fallback: Used where the context has no usable value. Empty: the copy reads well without. None: required.
+    """
+
+    type: Type
+    fallback: str | None = None
+
+
+class _FrontMatter(_Model):
+    channel: Channel
+    purpose: Purpose
+    subject: str
+    preheader: str
+    headline: str
+    because: str
+    context: dict[str, Need] = Field(default_factory=dict)
+    samples: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+class _Frame(_Model):
+    context: dict[str, Need]
+    opt_out: dict[str, Need]
+    sample: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a template says of itself.
+
+    Attributes:
+        name: Public: journeys and scenario files use it.
+        context: What it may be told, by name.
+        samples: Whole contexts to show and test it with, by name; one of them is the emptiest it can do with.
+        fingerprint: As in ``Rendered``.
+    """
+
+    name: str
+    channel: Channel
+    purpose: Purpose
+    context: Mapping[str, Need]
+    samples: Mapping[str, Mapping[str, Any]]
+    fingerprint: str
+
+
+class Templates:
+    """All templates of a folder, read and checked once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the folder.
+
+        Raises:
+            TemplateError: A file is malformed, a copy file is missing or has a syntax error.
+        """
+        self._mjml = _environment(folder, "mjml", autoescape=True)
+        self._text = _environment(folder, "text", autoescape=False)
+        frame = _toml(folder / "layout" / "frame.toml", _Frame)
+        shared = sorted(p for part in ("layout", "messages/parts", "content") for p in (folder / part).rglob("*.*"))
+        self._front: dict[str, _FrontMatter] = {}
+        self._declared: dict[str, Declared] = {}
+        for file in sorted((folder / "messages").glob("*.toml")):
+            front = _toml(file, _FrontMatter)
+            copy = file.with_suffix(".j2")
+            try:
+                self._mjml.get_template(copy.name)
+            except TemplateSyntaxError as error:
+                raise TemplateError(f"{error.name}: line {error.lineno}: {error.message}") from None
+            except OSError:
+                raise TemplateError(f"{file.name}: there is no {copy.name} beside it") from None
+            opt_out = {} if front.purpose == "transactional" else frame.opt_out
+            name = file.stem
+            self._front[name] = front
+            self._declared[name] = Declared(
+                name=name,
+                channel=front.channel,
+                purpose=front.purpose,
+                context={**frame.context, **opt_out, **front.context},
+                samples={sample: {**frame.sample, **facts} for sample, facts in front.samples.items()},
+                fingerprint=_fingerprint(folder, [*shared, file, copy]),
+            )
+
+    def declared(self) -> list[Declared]:
+        """Every template, by name."""
+        return list(self._declared.values())
+
+    def render(self, template: str, context: Mapping[str, Any]) -> Rendered:
+        """The message for a context; names the template does not declare are ignored.
+
+        Raises:
+            UnknownTemplate: There is no such template.
+            MissingContext: See there.
+        """
+        if template not in self._declared:
+            raise UnknownTemplate(f"{template}: there is no such template; there are {', '.join(self._declared)}")
+        front, declared = self._front[template], self._declared[template]
+        facts = _facts(declared, context)
+        try:
+            lines = {
+                field: " ".join(self._text.from_string(source).render(facts).split())
+                for field, source in (
+                    ("subject", front.subject),
+                    ("preheader", front.preheader),
+                    ("headline", front.headline),
+                    ("because", front.because),
+                )
+            }
+            lines["salutation"] = f"Hi {facts['first_name']}," if facts["first_name"] else "Hello,"
+            whole = {**facts, **lines, "purpose": front.purpose}
+            text = self._text.get_template(f"{template}.j2").render(whole)
+            # No fonts: MJML would have the reader's mail program fetch one from a font service, and so tell on them.
+            html = mjml.mjml2html(self._mjml.get_template(f"{template}.j2").render(whole), fonts={})
+        except UndefinedError as error:
+            raise TemplateError(f"{template}.j2 uses what it does not declare: {error.message}") from None
+        except ValueError as error:
+            raise TemplateError(f"{template}.j2: {error}") from None
+        return Rendered(template, lines["subject"], lines["preheader"], _tidy(text), html, declared.fingerprint)
+
+
+@cache
+def shipped() -> Templates:
+    """The templates that come with Perennial."""
+    return Templates(Path(__file__).parent)
+
+
+def render(template: str, context: Mapping[str, Any]) -> Rendered:
+    """Renders a shipped template; see ``Templates.render``."""
+    return shipped().render(template, context)
+
+
+def declared() -> list[Declared]:
+    """Every shipped template; a worker that calls it at start finds a broken one before a contact does."""
+    return shipped().declared()
+
+
+def _facts(template: Declared, context: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {}
+    for name, need in template.context.items():
+        value = convert(need.type, context.get(name), context) if context.get(name) is not None else None
+        if value is None:
+            if need.fallback is None:
+                raise MissingContext(template.name, name)
+            value = convert(need.type, need.fallback, context) if need.fallback else ""
+        facts[name] = value
+    return facts
+
+
+def _environment(folder: Path, part: str, *, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([folder / "layout" / part, folder / "messages"]),
+        undefined=StrictUndefined,
+        autoescape=autoescape,  # noqa: S701 - off only for the text part, where an escape would be seen
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"wrap": _wrap, "clip": _clip}
+    environment.globals["lesson"] = content.lesson
+    environment.globals |= {
+        name: block
+        for name, block in vars(environment.get_template("blocks.j2").module).items()
+        if not name.startswith("_")
+    }
+    return environment
+
+
+def _printable(value: Any) -> Any:
+    if value is None:
+        raise ValueError("it prints a value that is None")
+    return value
+
+
+def _wrap(words: str, indent: str = "") -> str:
+    return textwrap.fill(
+        " ".join(words.split()), 76, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _clip(words: str, limit: int) -> str:
+    if len(words) <= limit:
+        return words
+    return words[: limit - 1].rsplit(" ", 1)[0].rstrip(" ,.;:") + "…"
+
+
+def _tidy(text: str) -> str:
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
+
+
+def _toml(file: Path, shape: type[_M]) -> _M:
+    try:
+        return shape.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TemplateError(f"{file.name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    except (OSError, ValueError) as error:
+        raise TemplateError(f"{file.name}: {' '.join(str(error).split())}") from None
+
+
+def _fingerprint(folder: Path, sources: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for source in sources:
+        if source.suffix in (".j2", ".toml", ".yaml"):
+            digest.update(f"{source.relative_to(folder)}\0".encode() + source.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

@@ -1,0 +1,546 @@
+"""Stripe: real signatures over real bytes, every mapping, both shapes of what moved, and the look-ups."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import respx
+import stripe as vendor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors import http
+from connectors.base import Refused, Request, Source
+from connectors.errors import NeverAgain, TryAgain
+from connectors.stripe import Stripe, StripeSettings
+from contacts.events import Event
+
+SECRET = "whsec_test_1f7c"
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+
+def made(secret: str | None = SECRET, client: httpx.AsyncClient | None = None, key: str | None = "sk_test_1") -> Stripe:
+    return Stripe(StripeSettings(_env_file=None, signing_secret=secret, api_key=key), client)
+
+
+STRIPE = made()
+
+
+def request(body: bytes, signature: str | None) -> Request:
+    headers = {} if signature is None else {"stripe-signature": signature}
+    return Request("POST", "https://hub.example.com/webhooks/stripe", headers, body)
+
+
+def signed(body: bytes, secret: str = SECRET, at: datetime = NOW) -> str:
+    """Signed by Stripe's own library."""
+    header = vendor.WebhookSignature.generate_signature_header(body.decode(), secret, int(at.timestamp()))
+    assert isinstance(header, str)
+    return header
+
+
+def notice(type: str, object: dict[str, Any], **envelope: Any) -> bytes:
+    before = envelope.pop("before", None)
+    data = {"object": object, **({"previous_attributes": before} if before is not None else {})}
+    body = {"id": "evt_1", "object": "event", "type": type, "created": 1772442000, "livemode": True, "data": data}
+    return json.dumps({**body, **envelope}).encode()
+
+
+def parsed(type: str, object: dict[str, Any], **envelope: Any) -> list[Event]:
+    return list(STRIPE.parse(request(notice(type, object, **envelope), None), NOW))
+
+
+def only(type: str, object: dict[str, Any], **envelope: Any) -> Event:
+    (event,) = parsed(type, object, **envelope)
+    return event
+
+
+def who(event: Event) -> set[tuple[str, str]]:
+    return {(i.kind, i.value) for i in event.identities}
+
+
+def test_it_is_a_source() -> None:
+    assert isinstance(STRIPE, Source)
+
+
+def test_what_stripes_library_signs_is_taken() -> None:
+    body = '{"name": "Zoë"}'.encode()
+    STRIPE.verify(request(body, signed(body)), NOW)
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])
+def test_age_counts_both_ways(seconds: int, taken: bool) -> None:
+    arriving = request(b"{}", signed(b"{}", at=NOW + timedelta(seconds=seconds)))
+    if taken:
+        STRIPE.verify(arriving, NOW)
+    else:
+        with pytest.raises(Refused, match="clock") as caught:
+            STRIPE.verify(arriving, NOW)
+        assert caught.value.status == 401
+
+
+def test_another_secret_an_altered_body_and_another_time_are_refused() -> None:
+    for forged in (
+        request(b"{}", signed(b"{}", "whsec_other")),
+        request(b"{} ", signed(b"{}")),
+        request(b"{}", signed(b"{}").replace(f"t={int(NOW.timestamp())}", f"t={int(NOW.timestamp()) + 1}")),
+    ):
+        with pytest.raises(Refused) as caught:
+            STRIPE.verify(forged, NOW)
+        assert caught.value.status == 401
+
+
+def test_while_a_secret_is_rolled_either_side_may_know_both() -> None:
+    new = signed(b"{}", "whsec_new")
+    with pytest.raises(Refused):
+        STRIPE.verify(request(b"{}", new), NOW)
+    made(f" {SECRET} , whsec_new").verify(request(b"{}", new), NOW)
+    both = f"{new},{signed(b'{}').split(',')[1]}"
+    STRIPE.verify(request(b"{}", both), NOW)
+
+
+def test_only_the_v1_scheme_counts() -> None:
+    with pytest.raises(Refused):
+        STRIPE.verify(request(b"{}", signed(b"{}").replace("v1=", "v0=")), NOW)
+
+
+@pytest.mark.parametrize("secret", [None, "", " , "])
+def test_without_a_secret_everything_is_refused(secret: str | None) -> None:
+    for header in (None, "junk", signed(b"{}")):
+        with pytest.raises(Refused, match="no signing secret") as caught:
+            made(secret).verify(request(b"{}", header), NOW)
+        assert caught.value.status == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (None, 401),
+        ("", 401),
+        ("v1=00", 400),
+        ("t=,v1=00", 400),
+        ("t=-5,v1=00", 400),
+        ("t=١٢,v1=00", 400),
+        ("t=1,t=2,v1=00", 400),
+        (f"t={'9' * 50},v1=00", 400),
+        ("t=99999999999,v1=00", 401),
+        ("t=1772442000", 401),
+        ("t=1772442000,v1=é\udcff", 401),
+    ],
+)
+def test_malformed_headers(header: str | None, status: int) -> None:
+    with pytest.raises(Refused) as caught:
+        STRIPE.verify(request(b"{}", header), NOW)
+    assert caught.value.status == status
+
+
+@given(st.text() | st.builds("t={},v1={}".format, st.integers(), st.text()), st.binary())
+def test_junk_is_refused(header: str, body: bytes) -> None:
+    with pytest.raises(Refused):
+        STRIPE.verify(request(body, header), NOW)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    "id",
+    "customer",
+    "currency",
+    "metadata",
+    "mode",
+    "payment_status",
+    "customer_details",
+    "customer_email",
+    "amount_total",
+    "line_items",
+    "status",
+    "items",
+    "current_period_end",
+    "cancellation_details",
+    "parent",
+    "subscription",
+    "attempt_count",
+    "next_payment_attempt",
+    "amount_refunded",
+    "billing_details",
+    "receipt_email",
+    "evidence",
+    "email",
+    "phone",
+    "preferred_locales",
+    "after_expiration",
+]
+TYPES = [
+    "checkout.session.completed",
+    "checkout.session.expired",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.trial_will_end",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "charge.refunded",
+    "charge.dispute.created",
+    "customer.updated",
+]
+
+
+@given(
+    st.sampled_from(TYPES),
+    st.dictionaries(st.sampled_from(FIELDS), JSON),
+    st.dictionaries(st.sampled_from(["id", "created", "livemode", "data"]), JSON),
+)
+def test_junk_bodies_parse_or_raise_a_value_error(type: str, object: dict[str, Any], envelope: dict[str, Any]) -> None:
+    try:
+        parsed(type, {"id": "x", "payment_status": "paid", **object}, **envelope)
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.binary())
+def test_junk_bytes_raise_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        STRIPE.parse(request(body, None), NOW)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"[" * 100_000, b"\xff", b'{"id": "evt_1"}', b'{"a": NaN}'])
+def test_malformed_bodies_give_one_line(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+") as caught:
+        STRIPE.parse(request(body, None), NOW)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_names_the_field_and_keeps_the_value() -> None:
+    with pytest.raises(ValueError, match=r"amount_total: .+ integer") as caught:
+        parsed("checkout.session.completed", {**SESSION, "amount_total": "alice@example.com"})
+    assert "alice" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+SESSION = {
+    "id": "cs_1",
+    "object": "checkout.session",
+    "mode": "payment",
+    "payment_status": "paid",
+    "customer": "cus_1",
+    "customer_details": {"email": "Alice@Example.com", "phone": "+49 30 901820"},
+    "customer_email": "alice@work.example.com",
+    "amount_total": 4900,
+    "currency": "eur",
+    "payment_intent": "pi_1",
+    "metadata": {"contact_id": "c-1", "user_id": "u-1", "anonymous_id": "a-1", "checkout_id": "cart-9"},
+}
+
+
+def test_a_paid_checkout_is_a_purchase() -> None:
+    event = only("checkout.session.completed", SESSION)
+    assert (event.type, event.source, event.source_id) == ("purchase.completed", "stripe", "evt_1")
+    assert event.occurred_at == datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+    assert event.data == {
+        "order_id": "cs_1",
+        "checkout_id": "cart-9",
+        "payment_intent": "pi_1",
+        "value": 4900,
+        "currency": "EUR",
+        "items": [],
+        "livemode": True,
+    }
+    assert who(event) == {
+        ("contact", "c-1"),
+        ("user", "u-1"),
+        ("anonymous", "a-1"),
+        ("stripe", "cus_1"),
+        ("email", "alice@example.com"),
+        ("email", "alice@work.example.com"),
+        ("phone", "+4930901820"),
+    }
+
+
+def test_a_repeat_is_the_same_event() -> None:
+    body = notice("checkout.session.completed", SESSION)
+    first = STRIPE.parse(request(body, None), NOW)
+    assert STRIPE.parse(request(body, None), NOW + timedelta(days=3)) == first
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"metadata": {"checkout_id": "cart-9"}, "client_reference_id": "ref-1", "recovered_from": "cs_0"}, "cart-9"),
+        ({"metadata": {}, "client_reference_id": "ref-1", "recovered_from": "cs_0"}, "ref-1"),
+        ({"metadata": None, "recovered_from": "cs_0"}, "cs_0"),
+        ({"metadata": {}}, "cs_1"),
+    ],
+)
+def test_the_checkout_key(fields: dict[str, Any], key: str) -> None:
+    assert only("checkout.session.completed", {**SESSION, **fields}).data["checkout_id"] == key
+    assert only("checkout.session.expired", {**SESSION, **fields}).data["checkout_id"] == key
+
+
+def test_the_reference_is_nobodys_identity() -> None:
+    event = only("checkout.session.completed", {**SESSION, "client_reference_id": "ref-1", "metadata": {}})
+    assert "ref-1" not in {value for _, value in who(event)}
+
+
+def test_a_delayed_payment_is_a_purchase_when_it_succeeds() -> None:
+    assert parsed("checkout.session.completed", {**SESSION, "payment_status": "unpaid"}) == []
+    later = only("checkout.session.async_payment_succeeded", SESSION, id="evt_2")
+    assert (later.type, later.data["order_id"], later.source_id) == ("purchase.completed", "cs_1", "evt_2")
+    assert parsed("checkout.session.async_payment_failed", SESSION) == []
+
+
+def test_free_orders_count_and_card_setups_do_not() -> None:
+    assert only("checkout.session.completed", {**SESSION, "payment_status": "no_payment_required"})
+    free = {**SESSION, "payment_status": "no_payment_required", "mode": "setup"}
+    assert parsed("checkout.session.completed", free) == []
+    assert parsed("checkout.session.expired", free) == []
+
+
+def test_items_come_along_where_the_session_has_them() -> None:
+    lines = {"data": [{"id": "li_1", "description": "SEO audit", "quantity": 2, "amount_total": 4900}]}
+    event = only("checkout.session.completed", {**SESSION, "line_items": lines})
+    assert event.data["items"] == [{"name": "SEO audit", "quantity": 2, "value": 4900}]
+
+
+def test_an_expired_checkout_brings_its_recovery_link() -> None:
+    url = "https://buy.example.com/r/1"
+    event = only("checkout.session.expired", {**SESSION, "after_expiration": {"recovery": {"url": url}}})
+    assert event.type == "checkout.expired"
+    assert event.data["recovery_url"] == url
+    assert event.data["value"] == 4900
+    assert "recovery_url" not in only("checkout.session.expired", {**SESSION, "after_expiration": None}).data
+
+
+ITEM = {"price": {"unit_amount": 2000}, "quantity": 3, "current_period_end": 1775120400}
+SUBSCRIPTION = {"id": "sub_1", "customer": "cus_1", "status": "active", "currency": "usd", "items": {"data": [ITEM]}}
+PERIOD_END = "2026-04-02T09:00:00+00:00"
+
+
+def test_a_subscription_starts() -> None:
+    event = only("customer.subscription.created", SUBSCRIPTION)
+    assert event.type == "subscription.started"
+    assert event.data["subscription_id"] == "sub_1"
+    assert (event.data["value"], event.data["currency"]) == (6000, "USD")
+    assert event.data["period_end"] == PERIOD_END
+
+
+def test_the_period_is_read_where_older_versions_have_it() -> None:
+    old = {**SUBSCRIPTION, "items": {"data": [{"price": {"unit_amount": None}}]}, "current_period_end": 1775120400}
+    event = only("customer.subscription.created", old)
+    assert event.data["period_end"] == PERIOD_END
+    assert "value" not in event.data
+
+
+def test_a_subscription_with_a_pending_first_payment_starts_when_it_is_paid() -> None:
+    assert parsed("customer.subscription.created", {**SUBSCRIPTION, "status": "incomplete"}) == []
+    event = only("customer.subscription.updated", SUBSCRIPTION, before={"status": "incomplete"})
+    assert event.type == "subscription.started"
+    expired = {**SUBSCRIPTION, "status": "incomplete_expired"}
+    assert parsed("customer.subscription.updated", expired, before={"status": "incomplete"}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "before"),
+    [
+        ({"cancel_at_period_end": True, "cancel_at": 1775120400}, {"cancel_at_period_end": False, "cancel_at": None}),
+        ({"cancel_at_period_end": True}, {"cancel_at_period_end": False}),
+        ({"cancel_at": 1775120400}, {"cancel_at": None}),
+    ],
+)
+def test_an_announced_end_is_heard_at_once(change: dict[str, Any], before: dict[str, Any]) -> None:
+    details = {"reason": "cancellation_requested", "feedback": "too_expensive", "comment": None}
+    event = only(
+        "customer.subscription.updated", {**SUBSCRIPTION, **change, "cancellation_details": details}, before=before
+    )
+    assert event.type == "custom.stripe_cancel_scheduled"
+    assert (event.data["voluntary"], event.data["feedback"], event.data["currency"]) == (True, "too_expensive", "USD")
+
+
+@pytest.mark.parametrize("before", [{}, {"cancel_at_period_end": True, "cancel_at": 1}, {"metadata": {}}])
+def test_other_updates_mean_nothing(before: dict[str, Any]) -> None:
+    assert parsed("customer.subscription.updated", SUBSCRIPTION, before=before) == []
+    ending = {**SUBSCRIPTION, "cancel_at_period_end": True, "cancel_at": 1775120400}
+    assert parsed("customer.subscription.updated", ending, before={"metadata": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "voluntary"),
+    [("cancellation_requested", True), ("payment_failed", False), ("payment_disputed", False), (None, None)],
+)
+def test_why_a_subscription_ended(reason: str | None, voluntary: bool | None) -> None:
+    ended = {**SUBSCRIPTION, "status": "canceled", "cancellation_details": {"reason": reason}}
+    event = only("customer.subscription.deleted", ended)
+    assert event.type == "subscription.canceled"
+    assert event.data.get("voluntary") is voluntary
+    assert event.data.get("reason") == reason
+
+
+def test_a_trial_ends_soon() -> None:
+    event = only("customer.subscription.trial_will_end", {**SUBSCRIPTION, "trial_end": 1775120400})
+    assert event.type == "subscription.trial_ending"
+    assert event.data["trial_end"] == PERIOD_END
+
+
+INVOICE = {
+    "id": "in_1",
+    "customer": {"id": "cus_1", "object": "customer"},
+    "customer_email": "alice@example.com",
+    "amount_paid": 2000,
+    "amount_due": 2000,
+    "currency": "usd",
+    "attempt_count": 2,
+    "billing_reason": "subscription_cycle",
+}
+NEW_SHAPE = {"parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}}}
+
+
+@pytest.mark.parametrize("shape", [NEW_SHAPE, {"subscription": "sub_1"}, {"subscription": {"id": "sub_1"}}])
+def test_a_paid_cycle_is_a_renewal_too(shape: dict[str, Any]) -> None:
+    paid, renewed = parsed("invoice.paid", {**INVOICE, **shape})
+    assert (paid.type, paid.source_id) == ("invoice.paid", "evt_1")
+    assert (renewed.type, renewed.source_id) == ("subscription.renewed", "evt_1:renewed")
+    assert paid.data["invoice_id"] == "in_1"
+    assert renewed.data["subscription_id"] == "sub_1"
+    assert (renewed.data["value"], renewed.data["currency"]) == (2000, "USD")
+    assert who(paid) == {("stripe", "cus_1"), ("email", "alice@example.com")}
+
+
+def test_an_invoice_of_a_quote_belongs_to_no_subscription() -> None:
+    quote = {"parent": {**NEW_SHAPE["parent"], "type": "quote_details"}}
+    (paid,) = parsed("invoice.paid", {**INVOICE, **quote})
+    assert "subscription_id" not in paid.data
+
+
+def test_a_first_or_single_invoice_renews_nothing() -> None:
+    assert len(parsed("invoice.paid", {**INVOICE, **NEW_SHAPE, "billing_reason": "subscription_create"})) == 1
+    assert len(parsed("invoice.paid", {**INVOICE, "billing_reason": "manual"})) == 1
+
+
+@pytest.mark.parametrize(("next_attempt", "final"), [(1775120400, False), (None, True)])
+def test_a_failed_payment(next_attempt: int | None, final: bool) -> None:
+    url = "https://invoice.example.com/1"
+    failed = {**INVOICE, **NEW_SHAPE, "next_payment_attempt": next_attempt, "hosted_invoice_url": url}
+    event = only("invoice.payment_failed", failed)
+    assert event.type == "invoice.payment_failed"
+    assert (event.data["attempt"], event.data["final"], event.data["value"]) == (2, final, 2000)
+    assert event.data["hosted_invoice_url"] == url
+
+
+CHARGE = {
+    "id": "ch_1",
+    "customer": "cus_1",
+    "amount_refunded": 1500,
+    "refunded": False,
+    "currency": "usd",
+    "payment_intent": "pi_1",
+    "receipt_email": "billing@example.com",
+    "billing_details": {"email": "alice@example.com", "phone": None},
+}
+
+
+def test_a_refund_is_worth_what_was_refunded_this_time() -> None:
+    first = only("charge.refunded", CHARGE)
+    assert (first.type, first.data["value"], first.data["order_id"]) == ("purchase.refunded", 1500, "pi_1")
+    assert first.data["full"] is False
+    second = only("charge.refunded", CHARGE, before={"amount_refunded": 1000})
+    assert second.data["value"] == 500
+    assert ("email", "billing@example.com") in who(second)
+
+
+def test_a_customer_record_updates_and_never_enrols() -> None:
+    customer = {"id": "cus_1", "email": "a@example.com", "name": "Alice", "phone": None, "metadata": {"user_id": "u-1"}}
+    for type in ("customer.created", "customer.updated"):
+        event = only(type, {**customer, "preferred_locales": ["de"]})
+        assert event.type == "contact.updated"
+        assert event.data == {"email": "a@example.com", "name": "Alice", "locale": "de", "livemode": True}
+        assert who(event) == {("user", "u-1"), ("stripe", "cus_1"), ("email", "a@example.com")}
+
+
+def test_a_dispute() -> None:
+    dispute = {
+        "id": "dp_1",
+        "charge": "ch_1",
+        "amount": 1000,
+        "currency": "usd",
+        "status": "lost",
+        "reason": "fraudulent",
+    }
+    event = only("charge.dispute.closed", {**dispute, "evidence": {"customer_email_address": "a@example.com"}})
+    assert event.type == "custom.stripe_dispute"
+    assert (event.data["value"], event.data["currency"], event.data["status"]) == (1000, "USD", "lost")
+    assert who(event) == {("email", "a@example.com")}
+
+
+@pytest.mark.parametrize("type", ["invoice.upcoming", "product.created", "v1.billing.meter.error_report_triggered"])
+def test_other_events_mean_nothing(type: str) -> None:
+    assert parsed(type, {"id": "x"}) == []
+    thin = {"id": "evt_1", "object": "v2.core.event", "type": type, "created": "2026-03-02T09:00:00Z"}
+    assert STRIPE.parse(request(json.dumps(thin).encode(), None), NOW) == []
+
+
+def test_settings_come_from_the_environment_and_hide_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIPE_SIGNING_SECRET", SECRET)
+    settings = StripeSettings(_env_file=None)
+    assert settings.signing_secret is not None
+    assert settings.signing_secret.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+
+
+@respx.mock
+async def test_a_customer_by_id() -> None:
+    route = respx.get("https://api.stripe.com/v1/customers/cus_1").respond(
+        json={"id": "cus_1", "email": "a@example.com", "metadata": {"plan": "pro"}, "name": None}
+    )
+    async with http.new_client() as client:
+        found = await made(client=client).customer("cus_1")
+    assert found is not None
+    assert (found.id, found.email, found.metadata) == ("cus_1", "a@example.com", {"plan": "pro"})
+    sent = route.calls.last.request
+    assert sent.headers["authorization"] == "Bearer sk_test_1"
+    assert sent.headers["stripe-version"] == "2026-10-28.endive"
+
+
+@respx.mock
+async def test_a_customer_who_is_not_there_any_more() -> None:
+    respx.get("https://api.stripe.com/v1/customers/cus_1").respond(json={"id": "cus_1", "deleted": True})
+    respx.get("https://api.stripe.com/v1/customers/..%2Faccount").respond(
+        404, json={"error": {"code": "resource_missing"}}
+    )
+    async with http.new_client() as client:
+        assert await made(client=client).customer("cus_1") is None
+        assert await made(client=client).customer("../account") is None
+
+
+@respx.mock
+async def test_a_customer_by_email() -> None:
+    route = respx.get("https://api.stripe.com/v1/customers").respond(json={"object": "list", "data": [{"id": "cus_2"}]})
+    async with http.new_client() as client:
+        found = await made(client=client).customer_by_email("a+b@example.com")
+        assert found is not None
+        assert found.id == "cus_2"
+        assert dict(route.calls.last.request.url.params) == {"email": "a+b@example.com", "limit": "1"}
+        route.respond(json={"object": "list", "data": []})
+        assert await made(client=client).customer_by_email("a@example.com") is None
+
+
+@respx.mock
+async def test_errors_keep_the_request_id_and_the_codes() -> None:
+    error = {"error": {"type": "invalid_request_error", "code": "api_key_expired", "message": "Expired sk_test_1"}}
+    route = respx.get("https://api.stripe.com/v1/customers/cus_1")
+    async with http.new_client() as client:
+        route.respond(401, json=error, headers={"request-id": "req_9"})
+        with pytest.raises(NeverAgain) as caught:
+            await made(client=client).customer("cus_1")
+        assert str(caught.value) == "stripe: 401 invalid_request_error api_key_expired (request req_9)"
+        for status in (409, 429, 500):
+            route.respond(status)
+            with pytest.raises(TryAgain):
+                await made(client=client).customer("cus_1")
+
+
+async def test_without_a_key_nothing_is_asked() -> None:
+    with pytest.raises(NeverAgain, match="STRIPE_API_KEY"):
+        await made(key=None).customer("cus_1")

@@ -1,0 +1,126 @@
+"""Starts the Temporal worker. Every workflow and activity is wired here."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+import settings as configuration
+from activities.deliver import Deliver
+from activities.handoff import HandOff
+from activities.record import Record
+from connectors.configured import MissingCredentials, Outlets, outlets
+from contacts import policy as policies
+from contacts import preferences
+from contacts.claims import Gate
+from contacts.clock import Clock
+from contacts.database import connect
+from contacts.intake import Intake
+from contacts.policy import Policy
+from contacts.specs import Purpose
+from ops import temporal
+from workflows.registry import CARDS, JOURNEYS
+
+CODE_VERSION = "0.1.0"
+
+# What journeys import besides the standard library. All of it is pure, so one copy serves every run.
+_SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
+
+
+def activities(
+    *, engine: AsyncEngine, policy: Policy, out: Outlets, clock: Clock, secret: SecretStr, public_url: str, code_version: str
+) -> list[Callable[..., Any]]:
+    """Every activity, with what it needs."""
+    intake = Intake(engine, CARDS, policy)
+
+    def links(contact_id: str, channel: str, purpose: Purpose, key: str) -> Mapping[str, str]:
+        token = preferences.make(secret, contact_id=contact_id, channel=channel, purpose=purpose, touch=key)
+        return {
+            "unsubscribe_url": f"{public_url}/u/{token}",
+            "preferences_url": f"{public_url}/preferences/{token}",
+        }
+
+    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock)
+    hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
+    record = Record(engine, policy)
+    return [
+        deliver.deliver,
+        hand_off.hand_off,
+        hand_off.remind,
+        hand_off.acknowledge,
+        record.note,
+        record.facts,
+        record.finish,
+    ]
+
+
+def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **options: Any) -> Worker:
+    """A worker for every journey. ``options`` are Temporal's own (``max_cached_workflows`` in tests, versioning)."""
+    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=list(JOURNEYS),
+        activities=acts,
+        workflow_runner=runner,
+        graceful_shutdown_timeout=timedelta(seconds=20),
+        **options,
+    )
+
+
+async def serve(settings: configuration.Settings) -> None:
+    """Runs the worker until SIGINT or SIGTERM; what is under way may finish."""
+    if settings.database_url is None:
+        raise configuration.WrongSetting("PERENNIAL_DATABASE_URL", "is required")
+    production = settings.environment == "production"
+    policy = policies.load(settings.policy_file)
+    out = outlets(mail_from=settings.mail_from, production=production)
+    engine = connect(settings.database_url.get_secret_value())
+    client = await temporal.connect()
+    options: dict[str, Any] = {}
+    if settings.build_id is not None:
+        version = WorkerDeploymentVersion(deployment_name="perennial", build_id=settings.build_id)
+        options["deployment_config"] = WorkerDeploymentConfig(version=version, use_worker_versioning=True)
+    acts = activities(
+        engine=engine,
+        policy=policy,
+        out=out,
+        clock=settings.clock,
+        secret=settings.secret,
+        public_url=settings.public_url,
+        code_version=settings.build_id or CODE_VERSION,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for variable in out.stand_ins:
+        print(f"{variable} is not set: a recording connector stands in")
+    try:
+        async with worker(client, settings.task_queue, acts, **options):
+            print("worker ready", flush=True)
+            await stop.wait()
+    finally:
+        await engine.dispose()
+
+
+def main() -> int:
+    """The process. A wrong setting is one line and exit status 2."""
+    try:
+        asyncio.run(serve(configuration.load()))
+    except (configuration.WrongSetting, policies.PolicyError, MissingCredentials) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Welcome, by what the contact came for."""
+
+from datetime import date
+from typing import Any
+
+from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+
+NEXT_RESOURCE = on("resource.downloaded")
+
+
+@journey(
+    trigger=[on("resource.downloaded"), on("contact.identified", first=True)],
+    audience="new contacts who allow marketing e-mail and have bought nothing yet",
+    goal="the contact gets further with the problem they came for and knows where to turn next",
+    success=on("meeting.booked", "purchase.completed"),
+    exits=[on("conversation.started"), on("handoff.opened"), on("page.viewed", page="pricing")],
+    owner="lifecycle",
+    purpose=PROMOTIONAL,
+    reentry=once_per(days=180),
+    max_run=days(21),
+    review_by=date(2027, 5, 1),
+    unless=["customer"],
+)
+class Welcome(Journey):
+    """Names what the contact came for, then follows that problem.
+
+    Who looks at the pricing page has a new question: that ends the welcome, and ``Nurture`` takes it from there.
+    """
+
+    async def greet(self) -> Any:
+        if self.entry.type == "contact.identified":
+            # The form that made the contact known often tells a moment later what they came for.
+            came_for = await self.wait(NEXT_RESOURCE, minutes=10)
+            if came_for is not None:
+                self.memory.update(resource=came_for.resource, topic=came_for.topic)
+        await self.send("welcome", valid_for=days(2), **self.memory)
+        return self.deepen
+
+    async def deepen(self) -> Any:
+        await self.wait(NEXT_RESOURCE, days=3)
+        await self.send("welcome_second", **self.memory)
+        return self.prove
+
+    async def prove(self) -> Any:
+        await self.sleep(days=4)
+        await self.send("welcome_third", **self.memory)
+        return self.listen
+
+    async def listen(self) -> None:
+        # Nothing more to say. Who has not found their way by the end of the run is somebody for a person to look at.
+        await self.sleep(days=30)
