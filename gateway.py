@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import uvicorn
@@ -11,7 +12,7 @@ from temporalio.service import RPCError
 
 from connectors.cloudevents import CloudEvents
 from connectors.hubspot import HubSpot, HubSpotSettings
-from connectors.mailbox import Letters
+from connectors.mailbox import Letters, Mailbox
 from connectors.stripe import Stripe, StripeSettings
 from connectors.track import Track
 from connectors.zendesk import Zendesk, ZendeskSettings
@@ -93,10 +94,11 @@ async def serve(settings: Settings) -> None:
     # uvicorn raises the signal again after its own shutdown; by then there is nothing left to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(door.intake.engine.dispose)
+        if settings.mailbox_dir is not None:
+            await stack.enter_async_context(Mailbox(settings.mailbox_dir, settings.mailbox_port))
         await _Server(config).serve()
-    finally:
-        await door.intake.engine.dispose()
 
 
 def main() -> None:

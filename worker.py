@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -33,7 +33,7 @@ from workflows.registry import CARDS, JOURNEYS
 CODE_VERSION = "0.1.0"
 
 # What journeys import besides the standard library. All of it is pure, so one copy serves every run.
-_SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
+SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
 
 
 def activities(
@@ -65,7 +65,7 @@ def activities(
 
 def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **options: Any) -> Worker:
     """A worker for every journey. ``options`` are Temporal's own (``max_cached_workflows`` in tests, versioning)."""
-    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
+    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*SHARED))
     return Worker(
         client,
         task_queue=task_queue,
@@ -89,7 +89,10 @@ async def serve(settings: configuration.Settings) -> None:
     options: dict[str, Any] = {}
     if settings.build_id is not None:
         version = WorkerDeploymentVersion(deployment_name="perennial", build_id=settings.build_id)
-        options["deployment_config"] = WorkerDeploymentConfig(version=version, use_worker_versioning=True)
+        # A run stays with the code it began with until it continues as new, between two stages.
+        options["deployment_config"] = WorkerDeploymentConfig(
+            version=version, use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.PINNED
+        )
     acts = activities(
         engine=engine,
         policy=policy,

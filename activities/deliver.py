@@ -115,7 +115,7 @@ class Deliver:
         context: dict[str, Any] = {
             "first_name": facts.get("first_name"),
             "topic": data.get("topic") or facts.get("topic"),
-            "resource": data.get("resource") or entry_point.get("resource"),
+            "resource": data.get("resource") or facts.get("resource"),
             "entry_point": entry_point.get("type"),
             "brand": {"name": brand.name, "address": brand.address, "url": brand.url},
             "reply_to": brand.reply_to,

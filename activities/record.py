@@ -68,7 +68,7 @@ class Record:
         return ask.ContactNow(
             score=round(score, 2),
             hot=score >= self.policy.score.handoff_at,
-            flags=tuple(sorted(known.flags(now))),
+            flags=tuple(sorted(known.flags())),
             holds=tuple(h.name for h in known.active_holds(now)),
             topic=known.get("topic"),
             entered_before=entered_before,

@@ -156,7 +156,7 @@ class ContactNow:
     Attributes:
         score: Lead score as of the run's time.
         hot: Whether the score has reached the policy's hand-off threshold.
-        flags: ``known``, ``new``, ``customer``.
+        flags: ``known``, ``customer``.
         holds: Holds in force, such as ``ticket:4711``.
         topic: The subject the contact showed interest in last.
         entered_before: When the contact entered this journey the last time before this run.

@@ -16,7 +16,7 @@ from connectors import http
 from connectors.base import Person, Refused, Request, Task
 from connectors.errors import NeverAgain
 from connectors.webhook import Body, check_age, check_signature, one_line_errors, secrets_in
-from contacts.events import Event, event, identities
+from contacts.events import Event, PartlyUnderstood, event, identities
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,7 +29,12 @@ class HubSpotSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HUBSPOT_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="HUBSPOT_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     client_secret: SecretStr | None = None
@@ -42,17 +47,6 @@ class HubSpotSettings(BaseSettings):
         if "signing_secret" in values:
             values = {**values, "client_secret": values["signing_secret"]}
         return values
-
-
-class PartlyParsed(ValueError):
-    """Some items of a batch could not be understood; ``events`` are those of the others.
-
-    Keeping the batch and parsing it again is harmless: events are unique by their source id.
-    """
-
-    def __init__(self, reason: str, events: Sequence[Event]) -> None:
-        super().__init__(reason)
-        self.events = tuple(events)
 
 
 class HubSpot:
@@ -82,7 +76,7 @@ class HubSpot:
         """See ``Source.parse``. One item we cannot read does not cost the others: they come with the error.
 
         Raises:
-            PartlyParsed: Some items do not parse; those that do are in its ``events``.
+            PartlyUnderstood: Some items do not parse; those that do are in its ``events``.
         """
         with one_line_errors():
             items = _Batch.model_validate_json(request.body).root
@@ -95,7 +89,7 @@ class HubSpot:
             except ValueError as error:
                 faults.append(f"item {position}: {error}")
         if faults:
-            raise PartlyParsed(f"{faults[0]} ({len(faults)} of {len(items)} items do not parse)", events)
+            raise PartlyUnderstood(f"{faults[0]} ({len(faults)} of {len(items)} items do not parse)", events)
         return events
 
     async def upsert(self, person: Person) -> str:
@@ -146,8 +140,8 @@ class HubSpot:
         """Creates a task or note on a contact unless the contact has one with this key; returns its id.
 
         HubSpot takes no idempotency key, and its search lags behind writes. So the key is written at the foot of the
-        text, and before a create the contact's newest hundred are read, which does not lag. Two creates at the very
-        same moment can still make two.
+        text, and before a create the contact's newest hundred are read: the records, not the index. Two creates at the
+        very same moment can still make two.
         """
         mark = f"[perennial {key}]"
         path = f"/crm/v3/objects/contacts/{quote(crm_id, safe='')}"

@@ -6,9 +6,10 @@ pages may run in different processes: they share the directory only.
 
 import asyncio
 import mailbox
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
@@ -66,29 +67,16 @@ class Letters:
 
     def list(self, limit: int = 200) -> list[Letter]:
         """The latest letters, newest first."""
-        files = [file for part in ("new", "cur") for file in (self._directory / part).iterdir()]
-        files.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        found = (self.get(file.name.partition(":")[0]) for file in files[:limit])
-        return [letter for letter in found if letter is not None]
+        latest = sorted(self._files(), key=lambda file: file.stat().st_mtime_ns, reverse=True)[:limit]
+        return [letter for letter in map(_read, latest) if letter is not None]
 
     def get(self, id: str) -> Letter | None:
         """The letter of that id; None where there is none or it is nested beyond reading."""
-        try:
-            found = self._maildir.get_message(id)
-            text, html = _part(found, "text/plain"), _part(found, "text/html")
-        except (KeyError, OSError, RecursionError):
-            return None
-        headers = tuple((name, _decoded(value)) for name, value in found.items())
-        return Letter(
-            id=id,
-            received_at=datetime.fromtimestamp(found.get_date(), UTC),
-            sender=_first(headers, "return-path").strip("<>"),
-            recipients=tuple(value for name, value in headers if name.lower() == "delivered-to"),
-            subject=_first(headers, "subject"),
-            headers=headers,
-            text=text,
-            html=html,
-        )
+        return next((_read(file) for file in self._files() if _id(file) == id), None)
+
+    def _files(self) -> Iterator[Path]:
+        # Not through ``mailbox``: its index is kept in memory and must not be read by two threads at once.
+        return (file for part in ("new", "cur") for file in (self._directory / part).iterdir())
 
 
 class Mailbox:
@@ -166,6 +154,30 @@ class _Keep:
         content = envelope.original_content or b""
         self._letters.add(envelope.mail_from or "", envelope.rcpt_tos, content)
         return "250 2.0.0 kept, and going nowhere"
+
+
+def _id(file: Path) -> str:
+    """The name without the flags a mail program appends to it."""
+    return file.name.partition(":")[0]
+
+
+def _read(file: Path) -> Letter | None:
+    try:
+        found = message_from_bytes(file.read_bytes())
+        text, html = _part(found, "text/plain"), _part(found, "text/html")
+    except (OSError, RecursionError):
+        return None
+    headers = tuple((name, _decoded(value)) for name, value in found.items())
+    return Letter(
+        id=_id(file),
+        received_at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+        sender=_first(headers, "return-path").strip("<>"),
+        recipients=tuple(value for name, value in headers if name.lower() == "delivered-to"),
+        subject=_first(headers, "subject"),
+        headers=headers,
+        text=text,
+        html=html,
+    )
 
 
 def _first(headers: Sequence[tuple[str, str]], wanted: str) -> str:

@@ -18,7 +18,12 @@ class SlackSettings(BaseSettings):
     """``SLACK_*``. ``channel`` is a channel's id, or its name for a public one; the bot must be a member."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SLACK_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="SLACK_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     bot_token: SecretStr | None = None

@@ -27,7 +27,12 @@ class StripeSettings(BaseSettings):
     """``STRIPE_*``. Several signing secrets may stand side by side, with commas, while one is rolled."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STRIPE_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="STRIPE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     signing_secret: SecretStr | None = None

@@ -12,7 +12,7 @@ import zlib
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -450,7 +450,7 @@ def _minor_units(properties: Mapping[str, Any]) -> tuple[int, str] | None:
         # str() of a float is the shortest text that means it, so 49.9 is 49.9 here and not 49.89999...
         exact = Decimal(str(amount).strip()).scaleb(_EXPONENTS.get(currency, 2))
         minor = exact.quantize(Decimal(1), ROUND_HALF_UP)
-    except InvalidOperation:
+    except ArithmeticError:
         minor = Decimal("NaN")
     if isinstance(amount, bool) or not minor.is_finite() or abs(minor) >= _MOST:
         raise InvalidEvent(f"properties.{field}", "is not an amount such as 49.90")

@@ -26,7 +26,12 @@ class ZendeskSettings(BaseSettings):
     """``ZENDESK_*``. Several signing secrets may stand side by side, with commas: each webhook has its own."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ZENDESK_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="ZENDESK_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     signing_secret: SecretStr | None = None

@@ -6,11 +6,12 @@ Connectors know this module and nothing else of the project.
 Exceptions::
 
     ValueError
-      InvalidEvent   the event cannot be understood; ``field`` and ``reason`` say why
+      InvalidEvent       the event cannot be understood; ``field`` and ``reason`` say why
+      PartlyUnderstood   some of a request's events cannot; ``events`` are the others
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
@@ -41,6 +42,17 @@ class InvalidEvent(ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class PartlyUnderstood(ValueError):
+    """Some items of a request could not be understood; ``events`` are those of the others.
+
+    Keeping the request and parsing it again is harmless: events are unique by their source id.
+    """
+
+    def __init__(self, reason: str, events: "Sequence[Event]") -> None:
+        super().__init__(reason)
+        self.events = events
 
 
 @dataclass(frozen=True, order=True)
@@ -268,7 +280,7 @@ def event(
         InvalidEvent: A field is missing or malformed.
     """
     try:
-        clean = dict(data or {})
+        clean = _storable(dict(data or {}))
         model = DATA.get(type)
         if model is not None:
             clean = model.model_validate(clean).model_dump(mode="json", exclude_none=True)
@@ -281,3 +293,17 @@ def event(
         if error.title != "Event":
             where = f"data.{where}"
         raise InvalidEvent(where, first["msg"].removeprefix("Value error, ")) from None
+    except OverflowError:
+        raise InvalidEvent("occurred_at", "is outside the years a calendar has") from None
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL's JSON cannot hold the NUL character; nothing a person means needs it."""
+    match value:
+        case str():
+            return value.replace("\x00", "")
+        case dict():
+            return {_storable(k): _storable(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_storable(v) for v in value]
+    return value

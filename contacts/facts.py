@@ -18,7 +18,7 @@ CHANNELS = ("email", "sms", "social", "chat", "call", "mail", "push")
 
 MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
-PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale", "topic")
+PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale")
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ class Facts:
         """Why an address takes no messages, if it does not."""
         return self.suppressions.get(f"{channel}:{address.lower()}")
 
-    def flags(self, now: datetime) -> frozenset[str]:
-        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``new``, ``customer``, ``erased``."""
+    def flags(self) -> frozenset[str]:
+        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``erased``."""
+        reachable = any(self.get(name) for name in ("email", "phone"))
         return frozenset(
             name
             for name, true in (
-                ("known", self.identified_at is not None),
-                ("new", self.identified_at is None or now - self.identified_at <= timedelta(days=7)),
+                ("known", reachable or self.identified_at is not None),
                 ("customer", self.customer_since is not None),
                 ("erased", self.erased_at is not None),
             )
@@ -196,8 +196,8 @@ def _profile(facts: Facts, event: Happening) -> Facts:
     given: dict[str, Any] = {}
     if event.type in ("contact.identified", "contact.updated"):
         given = {k: event.data[k] for k in PROFILE_FIELDS if event.data.get(k) not in (None, "")}
-    elif event.type in ("resource.downloaded", "page.viewed", "form.submitted") and event.data.get("topic"):
-        given = {"topic": event.data["topic"]}
+    elif event.type in ("resource.downloaded", "page.viewed", "form.submitted"):
+        given = {k: event.data[k] for k in ("topic", "resource") if event.data.get(k)}
     profile = dict(facts.profile)
     for name, value in given.items():
         known = profile.get(name)

@@ -6,10 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal
+from contacts.events import Event, event, identities
 from contacts.facts import Happening
 from contacts.tables import handoffs
 
 ANSWERS = ("handoff.acknowledged", "conversation.started", "meeting.booked")
+CLOSES = ("conversation.ended", "meeting.completed")
 
 
 async def acknowledge(conn: AsyncConnection, contact_id: str, event: Happening, now: datetime) -> None:
@@ -48,3 +50,30 @@ async def acknowledge(conn: AsyncConnection, contact_id: str, event: Happening, 
         for row in rows
     ]
     await journal.write(conn, *entries)
+
+
+async def closed_by(conn: AsyncConnection, contact_id: str, happening: Happening) -> list[Event]:
+    """The hand-offs that are over because the talk they were for is: as events, to be recorded like any other."""
+    if happening.type not in CLOSES:
+        return []
+    rows = await conn.execute(
+        sa.update(handoffs)
+        .where(
+            handoffs.c.contact_id == contact_id,
+            handoffs.c.closed_at.is_(None),
+            handoffs.c.opened_at <= happening.occurred_at,
+        )
+        .values(closed_at=happening.occurred_at)
+        .returning(handoffs.c.id)
+    )
+    return [
+        event(
+            "handoff.closed",
+            source="perennial",
+            source_id=f"closed/{row.id}",
+            occurred_at=happening.occurred_at,
+            identities=identities(("contact", contact_id)),
+            data={"handoff_id": row.id, "by": happening.type},
+        )
+        for row in rows
+    ]

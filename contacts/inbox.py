@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 import structlog
 
-from contacts.events import Event
+from contacts.events import Event, PartlyUnderstood
 from contacts.intake import Intake
 from contacts.tables import inbox
 
@@ -73,6 +73,9 @@ class Inbox:
         found: Sequence[Event] = ()
         try:
             found = parse()
+        except PartlyUnderstood as problem:
+            found = problem.events
+            problems.append(problem)
         except ValueError as problem:
             problems.append(problem)
         for event in found:

@@ -80,6 +80,8 @@ class Intake:
         await self._tell_holds(conn, before, after, happening, now)
         await handoffs.acknowledge(conn, after.contact_id, happening, now)
         plan = await self._route(conn, before, after, happening, now)
+        for closing in await handoffs.closed_by(conn, after.contact_id, happening):
+            await self.record_in(conn, closing, now)
         return Receipt("stored", after.contact_id, happening.id, plan)
 
     async def remember(self, event: Event, now: datetime) -> Receipt:

@@ -93,10 +93,10 @@ def links(
 
 
 def choices(facts: Facts, claim: Claim) -> list[Choice]:
-    """The boxes a contact sees: every channel we can reach them on or have their word on, by purpose."""
-    reached = {c for c in ("email", "sms") if facts.address(c)} | {c.channel for c in facts.consents.values()}
-    shown = [c for c in CHANNELS if c in reached or c == claim.channel]
-    return [Choice(c, p, _granted(facts.consent(c, p))) for c in shown for p in MARKETING]
+    """The boxes a contact sees: by channel we can reach them on or have a yes for, and by purpose."""
+    shown = {claim.channel} | {c for c in ("email", "sms") if facts.address(c)}
+    shown |= {c.channel for c in facts.consents.values() if c.granted}
+    return [Choice(c, p, _granted(facts.consent(c, p))) for c in CHANNELS if c in shown for p in MARKETING]
 
 
 def unsubscribed(claim: Claim, facts: Facts, now: datetime) -> list[Event]:

@@ -146,7 +146,7 @@ def _why_not(
     later: Sequence[Happening],
     now: datetime,
 ) -> str | None:
-    flags = facts.flags(event.occurred_at)
+    flags = facts.flags()
     if "erased" in flags:
         return "erased"
     if card.key and key is None:

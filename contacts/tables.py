@@ -173,6 +173,7 @@ handoffs = sa.Table(
     sa.Column("reminders", sa.Integer, nullable=False, server_default="0"),
     sa.Column("acknowledged_at", _TIME),
     sa.Column("acknowledged_by", sa.Text),
+    sa.Column("closed_at", _TIME),
     comment="A contact given to a person: why, by when, who took it",
 )
 

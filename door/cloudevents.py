@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from connectors.cloudevents import Envelope
 from door.batches import Fault, take
 from door.door import Door
 from door.errors import documented
@@ -17,13 +18,17 @@ _EXAMPLE = {
     "time": "2026-03-02T09:00:00Z",
     "data": {"identities": {"email": "alice@example.com"}, "resource": "seo-guide", "topic": "seo"},
 }
+_SCHEMA = Envelope.model_json_schema()
 _BODY: dict[str, Any] = {
     "security": [{"standardWebhooks": []}],
     "requestBody": {
         "required": True,
         "content": {
-            "application/cloudevents+json": {"schema": {"type": "object"}, "example": _EXAMPLE},
-            "application/cloudevents-batch+json": {"schema": {"type": "array"}, "example": [_EXAMPLE]},
+            "application/cloudevents+json": {"schema": _SCHEMA, "example": _EXAMPLE},
+            "application/cloudevents-batch+json": {
+                "schema": {"type": "array", "items": _SCHEMA},
+                "example": [_EXAMPLE],
+            },
             "application/json": {"schema": {"type": "object"}, "example": _EXAMPLE["data"]},
         },
     },

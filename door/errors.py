@@ -48,7 +48,8 @@ class ErrorBody(BaseModel):
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for the API page."""
-    return {status: {"model": ErrorBody, "description": _CODES[status]} for status in statuses}
+    named: dict[int | str, dict[str, Any]] = {s: {"model": ErrorBody, "description": _CODES[s]} for s in statuses}
+    return {**named, "default": {"model": ErrorBody, "description": "any other error"}}
 
 
 def error_body(status: int, message: str) -> dict[str, dict[str, str]]:

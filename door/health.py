@@ -30,7 +30,7 @@ class Readiness(BaseModel):
 
     ready: bool
     postgresql: bool
-    temporal: bool | None
+    temporal: bool | None = None
     refused: dict[str, dict[str, int]]
     error: ErrorDetail | None = None
 

@@ -12,13 +12,13 @@ from door.door import Door
 from door.rendering import page
 
 CHANNELS = {
-    "email": "Email",
-    "sms": "Text messages",
-    "call": "Phone calls",
-    "mail": "Letters",
-    "social": "Direct messages",
-    "chat": "Chat",
-    "push": "App notifications",
+    "email": ("Email", "by email"),
+    "sms": ("Text messages", "by text message"),
+    "call": ("Phone calls", "by phone"),
+    "mail": ("Letters", "by post"),
+    "social": ("Direct messages", "as direct messages"),
+    "chat": ("Chat", "in a chat"),
+    "push": ("App notifications", "as app notifications"),
 }
 
 PURPOSES = {
@@ -101,14 +101,15 @@ def routes(door: Door) -> APIRouter:
 
 
 def _what(claim: Claim) -> dict[str, str]:
-    return {"channel": CHANNELS.get(claim.channel, claim.channel), "purpose": PURPOSES[claim.purpose][0]}
+    return {"purpose": PURPOSES[claim.purpose][0], "by": CHANNELS[claim.channel][1]}
 
 
 def _boxes(claim: Claim, facts: Facts) -> dict[str, Any]:
     choices = preferences.choices(facts, claim)
     groups = {
         channel: {
-            "title": CHANNELS.get(channel, channel.capitalize()),
+            "title": CHANNELS[channel][0],
+            "by": CHANNELS[channel][1],
             "address": _hinted(facts.address(channel)),
             "boxes": [(c, *PURPOSES[c.purpose]) for c in choices if c.channel == channel],
         }

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from connectors.track import PATHS
+from connectors.track import PATHS, Call
 from door.batches import Fault, take
 from door.door import Door
 from door.errors import documented
@@ -48,13 +48,14 @@ _SUMMARIES: dict[str, tuple[str, dict[str, Any]]] = {
 _TEXT = {
     "identify": (
         "Traits are kept as given; `email`, `phone`, `firstName`, `lastName`, `name`, `company`, `timezone` and "
-        "`locale` are used. The trait `consent` records what the person agreed to, by channel. What the visitor did under the "
-        "same `anonymousId` stays theirs."
+        "`locale` are used. The trait `consent` records what the person agreed to, by channel. What the visitor "
+        "did under the same `anonymousId` stays theirs."
     ),
     "track": (
         "Our own event types (`resource.downloaded`, `custom.anything`) pass with their properties as data. "
         "`Checkout Started`, `Order Completed` and `Order Refunded` follow the e-commerce names; their `total` is "
-        "decimal. Any other name becomes `custom.<name>`. Types that only an operator or a provider may speak of are refused."
+        "decimal. Any other name becomes `custom.<name>`. Types that only an operator or a provider may speak of are "
+        "refused."
     ),
     "page": "The page is `properties.page`, else the name, else the last part of the path (`home` for `/`).",
     "batch": "At most 500 KB and 2,500 calls. Calls are taken one by one: a bad one does not cost the others.",
@@ -89,13 +90,19 @@ def routes(door: Door) -> APIRouter:
             + "\n\nThe write key is the user of Basic authorization, or `writeKey` in the body.",
             response_model_exclude_none=True,
             responses=documented(400, 401, 413, 415, 503),
-            openapi_extra=_described({"writeKey": "dev-write-key", **example}),
+            openapi_extra=_described(name, {"writeKey": "dev-write-key", **example}),
         )
     return router
 
 
-def _described(example: dict[str, Any]) -> dict[str, Any]:
-    content = {"schema": {"type": "object"}, "example": example}
+def _described(name: str, example: dict[str, Any]) -> dict[str, Any]:
+    call = Call.model_json_schema()
+    if name == "batch":
+        fields = {"batch": {"type": "array", "items": call}, "sentAt": call["properties"]["sentAt"]}
+    else:
+        fields = {field: schema for field, schema in call["properties"].items() if field != "type"}
+    schema = {"type": "object", "properties": {"writeKey": {"type": "string"}, **fields}}
+    content = {"schema": schema, "example": example}
     return {
         "security": [{"writeKey": []}, {}],
         "requestBody": {

@@ -20,7 +20,7 @@ _TETHER = str(Path(__file__).with_name("tether.py"))
 
 _READY_TIMEOUT = 60.0
 _PROBE_INTERVAL = 0.1
-_STOP_GRACE = 15.0
+_STOP_GRACE = 30.0  # the worker gives its activities 20
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 _STEADY_AFTER = 60.0
 

@@ -12,8 +12,10 @@ from uuid import uuid4
 import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
@@ -102,7 +104,8 @@ class _Play:
     async def through(self) -> list[Line]:
         """From the first event to ``until``; returns the timeline."""
         start = self._scenario.start.astimezone(UTC)
-        clock = Clock(origin=await self._environment.get_current_time(), start=start)
+        origin = await self._environment.get_current_time()
+        clock = Clock(origin, start)
         recording = Recording()
         acts = worker.activities(
             engine=self._engine,
@@ -150,8 +153,12 @@ class _Play:
         return any(await asyncio.gather(*(self._run_is_busy(name) for name in names)))
 
     async def _run_is_busy(self, workflow_id: str) -> bool:
+        # The SDK's own describe() cannot read what this server answers for a search attribute that was unset.
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self._client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
+        )
         try:
-            found = (await self._client.get_workflow_handle(workflow_id).describe()).raw_description
+            found = await self._client.workflow_service.describe_workflow_execution(request)
         except RPCError:
             return True
         active = [a for a in found.pending_activities if a.state != PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED]

@@ -164,6 +164,9 @@ def _check(settings: Settings) -> None:
 def _environment(settings: Settings, where: Running, gateway_port: int) -> dict[str, str]:
     """The variables of our children: this process's own, less what would lead them to another Temporal."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+    if "SMTP_HOST" not in inherited:
+        # Mail goes to the mailbox unless somebody has named a relay.
+        inherited |= {"SMTP_HOST": engines.LOOPBACK, "SMTP_PORT": str(where.mailbox_port), "SMTP_TLS": "none"}
     public_url = settings.public_url if "public_url" in settings.model_fields_set else where.gateway
     return {
         **inherited,

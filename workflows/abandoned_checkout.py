@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import PROMOTIONAL, Journey, days, hours, journey, on, once
+from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
 
 
 @journey(
@@ -28,15 +28,15 @@ class AbandonedCheckout(Journey):
 
     async def remind(self) -> Any:
         await self.sleep(hours=3)
-        await self.send("checkout_reminder", valid_for=hours(36))
+        await self.send("checkout_reminder", valid_for=days(2))
         return self.help
 
     async def help(self) -> Any:
         await self.sleep(days=1)
-        await self.send("checkout_help", valid_for=days(2))
+        await self.send("checkout_help", valid_for=days(3))
         return self.close
 
     async def close(self) -> None:
         await self.sleep(days=2)
-        await self.send("checkout_last", valid_for=days(2))
+        await self.send("checkout_last", valid_for=days(3))
         await self.sleep(days=3)

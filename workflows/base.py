@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, VersioningBehavior
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities import signatures as ask
@@ -630,7 +630,7 @@ def journey(
         max_run: How long a run may last; then it ends as ``exhausted`` and a person looks at it.
         review_by: When the journey itself must be looked at again.
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
-        only, unless: Facts the contact must or must not have: ``known``, ``new``, ``customer``.
+        only, unless: Facts the contact must or must not have: ``known``, ``customer``.
         newest_only: A new run ends the contact's older runs of this journey as ``superseded``.
 
     Raises:
@@ -673,7 +673,7 @@ def journey(
         run.__qualname__ = f"{cls.__name__}.run"
         run.__module__ = cls.__module__
         cls.run = workflow.run(run)  # type: ignore[attr-defined]
-        return workflow.defn(name=name, versioning_behavior=VersioningBehavior.PINNED)(cls)
+        return workflow.defn(name=name)(cls)
 
     return decorate
 

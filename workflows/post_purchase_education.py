@@ -24,7 +24,7 @@ class PostPurchaseEducation(Journey):
     """One step at a time, and only while it is of use: after thirty days such content has lost its worth."""
 
     async def first_step(self) -> Any:
-        await self.send("onboarding_first_step", valid_for=days(3))
+        await self.send("onboarding_first_step", valid_for=days(6))
         return self.week_one
 
     async def week_one(self) -> Any:

@@ -19,6 +19,7 @@ NEXT_RESOURCE = on("resource.downloaded")
     reentry=once_per(days=180),
     max_run=days(21),
     review_by=date(2027, 5, 1),
+    only=["known"],
     unless=["customer"],
 )
 class Welcome(Journey):
@@ -33,7 +34,7 @@ class Welcome(Journey):
             came_for = await self.wait(NEXT_RESOURCE, minutes=10)
             if came_for is not None:
                 self.memory.update(resource=came_for.resource, topic=came_for.topic)
-        await self.send("welcome", valid_for=days(2), **self.memory)
+        await self.send("welcome", **self.memory)
         return self.deepen
 
     async def deepen(self) -> Any:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from connectors import http
 from connectors.base import Crm, Person, Refused, Request, Source, Task
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
-from connectors.hubspot import HubSpot, HubSpotSettings, PartlyParsed
-from contacts.events import Event
+from connectors.hubspot import HubSpot, HubSpotSettings
+from contacts.events import Event, PartlyUnderstood
 
 SECRET = "5a6c3f0e-client-secret"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -294,7 +294,7 @@ def test_one_bare_item_is_a_batch_of_one() -> None:
 
 def test_a_bad_item_does_not_cost_the_good_ones() -> None:
     bad = item("contact.creation", occurredAt="alice@example.com")
-    with pytest.raises(PartlyParsed) as caught:
+    with pytest.raises(PartlyUnderstood) as caught:
         HUBSPOT.parse(batch(item("contact.creation"), bad, "junk", item("contact.privacyDeletion", eventId=2)), NOW)
     assert [e.type for e in caught.value.events] == ["contact.identified", "contact.erased"]
     assert str(caught.value).startswith("item 1: occurredAt: ")

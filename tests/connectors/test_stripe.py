@@ -487,6 +487,8 @@ def test_settings_come_from_the_environment_and_hide_what_they_hold(monkeypatch:
     assert settings.signing_secret is not None
     assert settings.signing_secret.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
+    monkeypatch.setenv("STRIPE_SIGNING_SECRET", "")
+    assert StripeSettings(_env_file=None).signing_secret is None
 
 
 @respx.mock

@@ -186,6 +186,7 @@ def upgrade() -> None:
         sa.Column("reminders", sa.Integer(), server_default="0", nullable=False),
         sa.Column("acknowledged_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("acknowledged_by", sa.Text(), nullable=True),
+        sa.Column("closed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["contact_id"],
             ["contacts.id"],

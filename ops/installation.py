@@ -1,0 +1,81 @@
+"""The installation a command speaks to: the one the settings name, or the one that runs in this directory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import settings as configuration
+from contacts import policy as policies
+from contacts.clock import Clock
+from contacts.database import connect
+from contacts.events import InvalidEvent
+from contacts.intake import Intake
+from contacts.policy import Policy
+from contacts.store import NoSuchContact
+from ops import claim
+from ops.output import Failure
+
+NOTHING_RUNS = "nothing is running here: start it with `perennial up` or set PERENNIAL_DATABASE_URL"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the facts are, and the rules they are read by."""
+
+    engine: AsyncEngine
+    policy: Policy
+    clock: Clock
+    settings: configuration.Settings
+
+    @property
+    def intake(self) -> Intake:
+        """The door for events; the gateway's relay tells Temporal what follows from them."""
+        from workflows.registry import CARDS  # brings Temporal along, which a command that only reads can do without
+
+        return Intake(self.engine, CARDS, self.policy)
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Installation]:
+    """The installation, for as long as the block runs.
+
+    Raises:
+        Failure: There is none, its settings are wrong, its database is out of reach, or the block asked for a contact
+            or recorded an event that cannot be.
+    """
+    try:
+        settings = configuration.load()
+        policy = policies.load(settings.policy_file)
+    except configuration.WrongSetting as error:
+        raise Failure(str(error), status=2) from None
+    except policies.PolicyError as error:
+        raise Failure(f"PERENNIAL_POLICY_FILE: {error}", status=2) from None
+    url, clock = _place(settings)
+    engine = connect(url, pool_size=2)
+    try:
+        yield Installation(engine, policy, clock, settings)
+    except (OperationalError, InterfaceError) as error:
+        where = engine.url.render_as_string(hide_password=True)
+        why = str(error.orig).splitlines()[0]
+        raise Failure(f"the database {where} is out of reach ({why}): is it running?") from None
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != "42P01":
+            raise
+        where = engine.url.render_as_string(hide_password=True)
+        raise Failure(f"the database {where} has no tables of ours: run `python -m ops.migrate`") from None
+    except (NoSuchContact, InvalidEvent) as error:
+        raise Failure(str(error)) from None
+    finally:
+        await engine.dispose()
+
+
+def _place(settings: configuration.Settings) -> tuple[str, Clock]:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value(), settings.clock
+    running = claim.find(configuration.DATA)
+    if running is None:
+        raise Failure(NOTHING_RUNS)
+    return running.database, settings.clock

@@ -1,0 +1,119 @@
+"""What waits for a person: hand-offs nobody has taken, requests nobody understood, runs to look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts.tables import contacts, handoffs, inbox, reviews
+from ops.output import Failure
+from ops.shared_columns import CONTACT
+
+
+@dataclass(frozen=True)
+class HandoffLine:
+    """A hand-off in a list. ``overdue``: nobody took it by ``contact_by``."""
+
+    handoff_id: str
+    contact_id: str
+    contact: str
+    journey: str
+    owner: str
+    reason: str
+    opened_at: datetime
+    told_at: datetime | None
+    contact_by: datetime
+    reminders: int
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    closed_at: datetime | None
+    overdue: bool
+
+
+@dataclass(frozen=True)
+class InboxLine:
+    """A stored request in a list. ``status``: ``received``, ``parsed``, ``ignored`` or ``failed``."""
+
+    inbox_id: int
+    connector: str
+    received_at: datetime
+    status: str
+    events: int
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ReviewLine:
+    """A run somebody should look at; ``story``: its last lines, oldest first."""
+
+    run_id: str
+    contact_id: str
+    contact: str
+    journey: str
+    reason: str
+    at: datetime
+    story: Sequence[Mapping[str, Any]]
+
+
+async def list_handoffs(conn: AsyncConnection, now: datetime, *conditions: sa.ColumnElement[bool]) -> list[HandoffLine]:
+    """Hand-offs, the most urgent first."""
+    rows = await conn.execute(
+        sa.select(handoffs, CONTACT)
+        .join(contacts, contacts.c.id == handoffs.c.contact_id)
+        .where(*conditions)
+        .order_by(handoffs.c.contact_by, handoffs.c.id)
+    )
+    return [
+        HandoffLine(
+            handoff_id=r.id,
+            contact_id=r.contact_id,
+            contact=r.contact,
+            journey=r.journey,
+            owner=r.owner,
+            reason=r.reason,
+            opened_at=r.opened_at,
+            told_at=r.told_at,
+            contact_by=r.contact_by,
+            reminders=r.reminders,
+            acknowledged_at=r.acknowledged_at,
+            acknowledged_by=r.acknowledged_by,
+            closed_at=r.closed_at,
+            overdue=r.acknowledged_at is None and r.closed_at is None and now > r.contact_by,
+        )
+        for r in rows
+    ]
+
+
+async def handoff(conn: AsyncConnection, text: str, now: datetime) -> HandoffLine:
+    """The hand-off with this id, or the only one whose id begins so.
+
+    Raises:
+        Failure: There is none, or there are several.
+    """
+    begins = sa.cast(handoffs.c.id, sa.Text).startswith(text.strip().lower(), autoescape=True)
+    found = await list_handoffs(conn, now, begins) if text.strip() else []
+    if not found:
+        raise Failure(f"no hand-off {text!r}: `perennial handoffs list` shows those that wait")
+    if len(found) > 1:
+        raise Failure(f"{len(found)} hand-offs begin with {text!r}: give more of the id")
+    return found[0]
+
+
+async def list_inbox(conn: AsyncConnection, limit: int, *conditions: sa.ColumnElement[bool]) -> list[InboxLine]:
+    """Stored requests, the newest first."""
+    query = sa.select(inbox).where(*conditions).order_by(inbox.c.id.desc()).limit(limit)
+    return [InboxLine(r.id, r.connector, r.received_at, r.status, r.events, r.error) for r in await conn.execute(query)]
+
+
+async def list_reviews(conn: AsyncConnection) -> list[ReviewLine]:
+    """Runs that nobody has looked at yet, the oldest first."""
+    rows = await conn.execute(
+        sa.select(reviews, CONTACT)
+        .join(contacts, contacts.c.id == reviews.c.contact_id)
+        .where(reviews.c.resolved_at.is_(None))
+        .order_by(reviews.c.at, reviews.c.run_id)
+    )
+    return [ReviewLine(r.run_id, r.contact_id, r.contact, r.journey, r.reason, r.at, r.story) for r in rows]

@@ -1,0 +1,60 @@
+"""Reads stored requests again, after a fix of whatever kept them from being understood."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from connectors.base import Refused, Request, Source
+from contacts.clock import Clock
+from contacts.events import Event
+from contacts.inbox import Inbox
+from contacts.tables import inbox
+from ops.output import Failure
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What came of a stored request this time: its events, and why it is still not understood, if so."""
+
+    inbox_id: int
+    connector: str
+    events: int
+    error: str | None
+
+
+async def retry(
+    where: Inbox, sources: Mapping[str, Source], clock: Clock, ids: Sequence[int] = ()
+) -> AsyncIterator[Retried]:
+    """Reads these requests again, or all that were never understood; harmless to repeat.
+
+    Raises:
+        Failure: There is no request with one of the ids.
+    """
+    engine = where.intake.engine
+    chosen = inbox.c.id.in_(ids) if ids else inbox.c.status.in_(["received", "failed"])
+    async with engine.connect() as conn:
+        found = list((await conn.execute(sa.select(inbox.c.id).where(chosen).order_by(inbox.c.id))).scalars())
+    if missing := sorted(set(ids) - set(found)):
+        raise Failure(f"no request {missing[0]} in the inbox: `perennial inbox list` shows them")
+    for inbox_id in found:
+        async with engine.connect() as conn:
+            row = (await conn.execute(sa.select(inbox).where(inbox.c.id == inbox_id))).one()
+        headers = {name.lower(): value for name, value in row.headers.items()}
+        request = Request(row.method, row.url, headers, bytes(row.body))
+        parse = _parse(sources.get(row.connector), row.connector, request, row.received_at)
+        outcome = await where.understand(inbox_id, parse, clock.now())
+        yield Retried(inbox_id, row.connector, outcome.events, outcome.error)
+
+
+def _parse(source: Source | None, name: str, request: Request, received_at: datetime) -> Callable[[], Sequence[Event]]:
+    def parse() -> Sequence[Event]:
+        if source is None:
+            raise ValueError(f"there is no connector {name!r} any more")
+        try:
+            return source.parse(request, received_at)
+        except Refused as refusal:
+            raise ValueError(refusal.reason) from None
+
+    return parse

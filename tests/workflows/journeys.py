@@ -1,0 +1,142 @@
+"""Journeys small enough to see one promise of the base at a time."""
+
+from datetime import date
+from typing import Any
+
+from workflows.base import PROMOTIONAL, Journey, always, days, journey, on
+
+_ABOUT = {
+    "trigger": on("form.submitted"),
+    "audience": "nobody but a test",
+    "goal": "one promise of the base is kept",
+    "success": on("purchase.completed"),
+    "exits": [on("message.replied")],
+    "owner": "tests",
+    "purpose": PROMOTIONAL,
+    "reentry": always(),
+    "max_run": days(30),
+    "review_by": date(2030, 1, 1),
+}
+
+NEWS = on("page.viewed")
+
+
+@journey(**_ABOUT)
+class SendsOne(Journey):
+    """Sends one mail and is done."""
+
+    async def only(self) -> None:
+        try:
+            await self.send("hello")
+        finally:
+            self._tell("cleaned up")
+
+
+@journey(**_ABOUT)
+class WaitsLong(Journey):
+    """Waits for news, says what came, and goes on to wait for ever."""
+
+    async def waiting(self) -> Any:
+        try:
+            heard = await self.wait(NEWS, days=20)
+        finally:
+            self._tell("cleaned up")
+        self._tell(f"heard {heard.page}" if heard else "heard nothing")
+        return self.resting
+
+    async def resting(self) -> None:
+        await self.sleep(days=20)
+
+
+@journey(**_ABOUT)
+class LooksFirst(Journey):
+    """Looks at the contact."""
+
+    async def looking(self) -> None:
+        try:
+            await self.facts()
+        finally:
+            self._tell("cleaned up")
+
+
+@journey(**_ABOUT)
+class HandsOver(Journey):
+    """Gives the contact to a person."""
+
+    async def handing(self) -> None:
+        try:
+            who = await self.hand_off("wants to talk")
+            self._tell(f"answer: {who}")
+        finally:
+            self._tell("cleaned up")
+
+
+@journey(**_ABOUT)
+class SendsThenWaits(Journey):
+    """Sends, and answers whatever the contact does from then on."""
+
+    async def asking(self) -> Any:
+        await self.send("question")
+        heard = await self.wait(NEWS, days=2)
+        self._tell(f"first {heard.page}" if heard else "first nothing")
+        again = await self.wait(NEWS, days=1)
+        self._tell(f"second {again.page}" if again else "second nothing")
+
+
+@journey(**_ABOUT)
+class OnlySends(Journey):
+    """Has a stage without a wait before the one that waits."""
+
+    async def sending(self) -> Any:
+        await self.send("question")
+        return self.waiting
+
+    async def waiting(self) -> None:
+        heard = await self.wait(NEWS, days=2)
+        self._tell(f"heard {heard.page}" if heard else "heard nothing")
+
+
+@journey(**_ABOUT)
+class SaysGoodbye(Journey):
+    """Tries to write to the contact while it is being ended."""
+
+    async def staying(self) -> None:
+        try:
+            await self.sleep(days=3)
+        finally:
+            await self.send("goodbye")
+
+
+@journey(**_ABOUT)
+class AsksApproval(Journey):
+    """Sends only what a person has approved."""
+
+    async def asking(self) -> None:
+        said = await self.approval("gift", days=2)
+        self._tell(f"approved: {said}")
+
+
+@journey(**_ABOUT)
+class CountsVisits(Journey):
+    """Goes round between two stages, one visit at a time, and sends for each."""
+
+    async def ping(self) -> Any:
+        return await self._round(self.pong)
+
+    async def pong(self) -> Any:
+        return await self._round(self.ping)
+
+    async def _round(self, following: Any) -> Any:
+        heard = await self.wait(NEWS, days=10)
+        if heard is None:
+            return None
+        self.memory.setdefault("pages", []).append(heard.page)
+        if heard.page == "last":
+            return None
+        await self.send("counted")
+        return following
+
+
+JOURNEYS = [
+    SendsOne, WaitsLong, LooksFirst, HandsOver, SendsThenWaits, OnlySends, SaysGoodbye, AsksApproval, CountsVisits,
+]  # fmt: skip

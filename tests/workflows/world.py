@@ -1,0 +1,186 @@
+"""The outside of a run: activities that do as a test says, and a run held by its handle."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+
+from activities import signatures as ask
+from contacts.clock import Clock
+from workflows.base import Journey, RunInput
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], within: float = 15) -> Any:
+    """What ``look`` finds, as soon as it is true."""
+    async with asyncio.timeout(within):
+        while not (found := await look()):
+            await asyncio.sleep(0.02)
+    return found
+
+
+class World:
+    """Every activity a run may ask for.
+
+    Attributes:
+        asked: All requests, in order.
+        answers: What ``deliver`` says, one each; after that, ``sent``.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.answers: deque[ask.Delivery] = deque()
+        self.contact = ask.ContactNow(0, False, (), (), None)
+        self.handed = ask.HandOffDone("sales", datetime(2030, 1, 1, tzinfo=UTC), 3600, 1)
+        self._held: dict[str, asyncio.Event] = {}
+
+    def hold(self, name: str) -> Callable[[], None]:
+        """The next calls of that activity wait until the returned function is called."""
+        self._held[name] = asyncio.Event()
+        return self._held[name].set
+
+    def requests(self, kind: type) -> list[Any]:
+        """The requests of one kind."""
+        return [r for r in self.asked if isinstance(r, kind)]
+
+    @property
+    def lines(self) -> list[ask.Line]:
+        """Every line a run wrote down, in order."""
+        return [line for request in self.asked for line in request.lines]
+
+    @property
+    def activities(self) -> list[Callable[..., Any]]:
+        """For a worker."""
+
+        @activity.defn(name=ask.DELIVER)
+        async def deliver(request: ask.DeliverRequest) -> ask.Delivery:
+            await self._note(ask.DELIVER, request)
+            return self.answers.popleft() if self.answers else ask.Delivery("sent")
+
+        @activity.defn(name=ask.FACTS)
+        async def facts(request: ask.FactsRequest) -> ask.ContactNow:
+            await self._note(ask.FACTS, request)
+            return self.contact
+
+        @activity.defn(name=ask.HAND_OFF)
+        async def hand_off(request: ask.HandOffRequest) -> ask.HandOffDone:
+            await self._note(ask.HAND_OFF, request)
+            return self.handed
+
+        @activity.defn(name=ask.REMIND)
+        async def remind(request: ask.RemindRequest) -> None:
+            await self._note(ask.REMIND, request)
+
+        @activity.defn(name=ask.ACKNOWLEDGE)
+        async def acknowledge(request: ask.AcknowledgeRequest) -> None:
+            await self._note(ask.ACKNOWLEDGE, request)
+
+        @activity.defn(name=ask.NOTE)
+        async def note(request: ask.NoteRequest) -> None:
+            await self._note(ask.NOTE, request)
+
+        @activity.defn(name=ask.FINISH)
+        async def finish(request: ask.FinishRequest) -> None:
+            await self._note(ask.FINISH, request)
+
+        return [deliver, facts, hand_off, remind, acknowledge, note, finish]
+
+    async def _note(self, name: str, request: Any) -> None:
+        self.asked.append(request)
+        if name in self._held:
+            await self._held[name].wait()
+
+
+@dataclass
+class Run:
+    """One run under test."""
+
+    handle: WorkflowHandle[Any, str]
+    given: RunInput
+
+    async def tell(self, page: str, id: str | None = None, **changes: Any) -> None:
+        """Signals an event: a page view."""
+        payload = {
+            "id": id or str(uuid4()),
+            "type": "page.viewed",
+            "occurred_at": self.given.started_at.isoformat(),
+            "data": {"page": page},
+            "run": self.given.run_id,
+        }
+        await self.handle.signal("event", payload | changes)
+
+    async def exit(self, outcome: str = "exited", run: str | None = None) -> None:
+        """Signals the exit."""
+        await self.handle.signal("exit", {"outcome": outcome, "by": "message.replied", "run": run or self.given.run_id})
+
+    async def story(self) -> dict[str, Any]:
+        """What the query says."""
+        answer: dict[str, Any] = await self.handle.query("story")
+        return answer
+
+    async def texts(self) -> list[str]:
+        """The story's lines."""
+        return [line["text"] for line in (await self.story())["lines"]]
+
+    async def doing(self, words: str) -> None:
+        """Waits until the run says that it does so."""
+
+        async def look() -> bool:
+            return words in (await self.story())["doing"]
+
+        await eventually(look)
+
+    async def outcome(self) -> str:
+        """How it ends."""
+        async with asyncio.timeout(15):
+            return str(await self.handle.result())
+
+
+@dataclass
+class Stage:
+    """Where runs are played: a server, a worker on a queue of its own, and the world around it."""
+
+    client: Client
+    world: World
+    task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
+
+    async def start(self, journey: type[Journey], *, rate: float = 1, **changes: Any) -> Run:
+        """Starts a run whose clock goes ``rate`` times as fast as the machine's."""
+        now = datetime.now(UTC)
+        given = RunInput(
+            run_id=str(uuid4()),
+            contact_id=str(uuid4()),
+            entry={"id": "entry", "type": "form.submitted", "occurred_at": now.isoformat(), "data": {"form": "demo"}},
+            entry_point="form.submitted",
+            started_at=now,
+            clock=Clock(now, now, rate),
+        )
+        given = replace(given, **changes)
+        handle = await self.client.start_workflow(
+            journey.card.name,
+            args=[given],
+            id=f"journey/{journey.card.name}/{given.contact_id}",
+            task_queue=self.task_queue,
+            result_type=str,
+        )
+        return Run(handle, given)
+
+    async def asked(self, kind: type, number: int = 1) -> list[Any]:
+        """Waits until so many requests of a kind have been made."""
+
+        async def look() -> list[Any]:
+            found = self.world.requests(kind)
+            return found if len(found) >= number else []
+
+        found: list[Any] = await eventually(look)
+        return found
+
+
+def in_(**span: float) -> datetime:
+    """A moment from now."""
+    return datetime.now(UTC) + timedelta(**span)
