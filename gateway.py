@@ -102,12 +102,15 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Runs the gateway. A wrong setting is one line and exit status 2."""
+    """Runs the gateway. A wrong setting is one line and exit status 2, a port in use one line and 1."""
     try:
         asyncio.run(serve(load()))
     except WrongSetting as error:
         print(f"gateway: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

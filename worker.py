@@ -33,7 +33,7 @@ from workflows.registry import CARDS, JOURNEYS
 CODE_VERSION = "0.1.0"
 
 # What journeys import besides the standard library. All of it is pure, so one copy serves every run.
-SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
+_SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
 
 
 def activities(
@@ -65,7 +65,7 @@ def activities(
 
 def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **options: Any) -> Worker:
     """A worker for every journey. ``options`` are Temporal's own (``max_cached_workflows`` in tests, versioning)."""
-    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*SHARED))
+    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
     return Worker(
         client,
         task_queue=task_queue,

@@ -5,20 +5,27 @@ fact remembers when it became true and an older event never replaces a newer fac
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from contacts.policy import HoldKind, Policy
+from contacts.policy import Channel, HoldKind, Policy
 from contacts.specs import Purpose
 
-CHANNELS = ("email", "sms", "social", "chat", "call", "mail", "push")
+T = TypeVar("T")
+
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 """Channels a contact can be reached on; ``all`` in a consent event stands for every one."""
 
 MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
 PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale")
+
+
+def address_kind(channel: str) -> str:
+    """The profile field, and the kind of identity, that a channel's addresses are."""
+    return {"sms": "phone", "call": "phone"}.get(channel, channel)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,10 @@ class Consent:
 
     def outweighs(self, other: "Consent") -> bool:
         """Whether this word counts more: the contact's own beats an implied one, then the newer, then a refusal."""
-        return (not self.implied, self.at, not self.granted) > (not other.implied, other.at, not other.granted)
+        return self._weight() > other._weight()
+
+    def _weight(self) -> tuple[bool, datetime, bool, str]:
+        return (not self.implied, self.at, not self.granted, self.event_id)
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class Score:
         """The points left at this time."""
         if self.as_of is None:
             return 0.0
-        return self.points * math.pow(0.5, (now - self.as_of) / half_life)
+        return self.points * math.pow(0.5, max(now - self.as_of, timedelta(0)) / half_life)
 
     def plus(self, points: float, occurred: datetime, half_life: timedelta) -> "Score":
         """The score with points earned at some time, before or after ``as_of``."""
@@ -143,7 +153,7 @@ class Facts:
 
     def address(self, channel: str) -> str | None:
         """Where the contact is reached on a channel."""
-        value = self.get({"sms": "phone", "call": "phone"}.get(channel, channel))
+        value = self.get(address_kind(channel))
         return None if value is None else str(value)
 
     def consent(self, channel: str, purpose: Purpose) -> Consent | None:
@@ -184,7 +194,7 @@ class Happening:
 
 
 def apply(facts: Facts, event: Happening, policy: Policy) -> Facts:
-    """The facts after an event. Any order of the same events gives the same facts."""
+    """The facts after an event. Any order of the same events gives the same facts (scores up to rounding)."""
     facts = _profile(facts, event)
     facts = _consent(facts, event, policy)
     facts = _holds(facts, event, policy)
@@ -273,17 +283,14 @@ def _holds(facts: Facts, event: Happening, policy: Policy) -> Facts:
 
 def _suppress(facts: Facts, event: Happening) -> Facts:
     channel = str(event.data.get("channel", "email"))
-    address = event.data.get("address") or facts.address(channel)
+    # Which address an event without one means depends on what we knew when it came: the intake has written it in.
+    address = str(event.data.get("address") or "").lower()
     final = event.type == "message.complained" or (event.type == "message.bounced" and event.data.get("permanent"))
     if not final or not address:
         return facts
-    address = str(address).lower()
-    old = facts.suppression(channel, address)
-    if old is not None and old.at <= event.occurred_at:
-        return facts
     reason = "complained" if event.type == "message.complained" else "bounced"
     new = Suppression(channel, address, reason, event.occurred_at, event.id)
-    return replace(facts, suppressions={**facts.suppressions, f"{channel}:{address}": new})
+    return replace(facts, suppressions=_joined(facts.suppressions, {f"{channel}:{address}": new}, _since_first))
 
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
@@ -297,14 +304,14 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         changes["identified_at"] = at
     if event.type == "purchase.completed" and (facts.customer_since is None or at < facts.customer_since):
         changes["customer_since"] = at
-    if event.type == "contact.erased" and facts.erased_at is None:
-        changes["erased_at"] = at
+    if event.type == "contact.erased":
+        changes["erased_at"] = _earliest(facts.erased_at, at)
     if event.type in _ENGAGEMENT and not event.data.get("machine"):
         changes["engaged_at"] = max(facts.engaged_at or at, at)
     if not event.type.startswith(_OWN_WORDS) and (
         facts.entry is None or (at, event.id) < (facts.entry.at, facts.entry.event_id)
     ):
-        changes["entry"] = Stamped({"type": event.type, **event.data}, at, event.id)
+        changes["entry"] = Stamped({**event.data, "type": event.type}, at, event.id)
     half_life = timedelta(days=policy.score.half_life_days)
     score = facts.score
     for line in policy.score.behaviour:
@@ -314,33 +321,18 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
 
 
 def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
-    """The facts of two contacts that turned out to be one person. The newer word wins; refusals win ties."""
-    profile = dict(kept.profile)
-    for name, stamped in gone.profile.items():
-        if name not in profile or stamped.at > profile[name].at:
-            profile[name] = stamped
-    consents = dict(kept.consents)
-    for key, consent in gone.consents.items():
-        old = consents.get(key)
-        if old is None or consent.outweighs(old):
-            consents[key] = consent
-    holds = dict(kept.holds)
-    for hold_key, hold in gone.holds.items():
-        old_hold = holds.get(hold_key, hold)
-        holds[hold_key] = replace(
-            hold,
-            opened_at=_latest(hold.opened_at, old_hold.opened_at),
-            released_at=_latest(hold.released_at, old_hold.released_at),
-            expires_at=_latest(hold.expires_at, old_hold.expires_at),
-        )
+    """The facts of two contacts that turned out to be one person, as if every event of both had been this one's.
+
+    Only the id tells which of the two was kept.
+    """
     score = kept.score if gone.score.as_of is None else kept.score.plus(gone.score.points, gone.score.as_of, half_life)
     entries = [e for e in (kept.entry, gone.entry) if e is not None]
     return replace(
         kept,
-        profile=profile,
-        consents=consents,
-        holds=holds,
-        suppressions={**gone.suppressions, **kept.suppressions},
+        profile=_joined(kept.profile, gone.profile, lambda a, b: max(a, b, key=lambda s: (s.at, s.event_id))),
+        consents=_joined(kept.consents, gone.consents, lambda a, b: b if b.outweighs(a) else a),
+        holds=_joined(kept.holds, gone.holds, _both_holds),
+        suppressions=_joined(kept.suppressions, gone.suppressions, _since_first),
         score=score,
         entry=min(entries, key=lambda e: (e.at, e.event_id)) if entries else None,
         identified_at=_earliest(kept.identified_at, gone.identified_at),
@@ -348,6 +340,21 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         engaged_at=_latest(kept.engaged_at, gone.engaged_at),
         erased_at=_earliest(kept.erased_at, gone.erased_at),
     )
+
+
+def _joined(ours: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
+    return {**theirs, **{name: choose(a, theirs[name]) if name in theirs else a for name, a in ours.items()}}
+
+
+def _since_first(a: Suppression, b: Suppression) -> Suppression:
+    return min(a, b, key=lambda s: (s.at, s.event_id))
+
+
+def _both_holds(a: Hold, b: Hold) -> Hold:
+    released = _latest(a.released_at, b.released_at)
+    if a.opened_at is None or (b.opened_at is not None and b.opened_at > a.opened_at):
+        return replace(b, released_at=released)
+    return replace(a, released_at=released)
 
 
 def _latest(a: datetime | None, b: datetime | None) -> datetime | None:

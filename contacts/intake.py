@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from contacts import facts as facts_module
 from contacts import handoffs, journal, runs, store
-from contacts.events import Event
-from contacts.facts import Facts, Happening
+from contacts.events import Event, InvalidEvent
+from contacts.facts import Facts, Happening, address_kind
 from contacts.policy import Policy
 from contacts.routing import Plan, route
 from contacts.specs import Card
@@ -63,7 +63,7 @@ class Intake:
             now: When it arrived, on the journeys' clock.
 
         Raises:
-            InvalidEvent: It names nobody.
+            InvalidEvent: It names nobody, or holds what no database can.
             sqlalchemy.exc.OperationalError: The database is out of reach; nothing was kept.
         """
         try:
@@ -71,6 +71,8 @@ class Intake:
                 return await self.record_in(conn, event, now)
         except _Repeat:
             return Receipt("repeat")
+        except DataError as error:
+            raise InvalidEvent("event", f"cannot be stored: {str(error.orig).splitlines()[0]}") from None
 
     async def record_in(self, conn: AsyncConnection, event: Event, now: datetime) -> Receipt:
         """The same inside the caller's transaction, for facts of our own that must stand or fall with it."""
@@ -105,6 +107,7 @@ class Intake:
             now=now,
             half_life=timedelta(days=self.policy.score.half_life_days),
         )
+        happened = _with_address(event, facts)
         event_id = str(uuid4())
         stored = await conn.execute(
             insert(events)
@@ -117,16 +120,16 @@ class Intake:
                 received_at=now,
                 contact_id=facts.contact_id,
                 identities=[[i.kind, i.value] for i in event.identities],
-                data=event.data,
+                data=happened,
             )
             .on_conflict_do_nothing(constraint="events_once")
             .returning(events.c.id)
         )
         if stored.first() is None:
             raise _Repeat
-        data = {"type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat(), **event.data}
+        data = {**happened, "type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat()}
         await journal.write(conn, journal.Entry(now, facts.contact_id, "event", data=data))
-        return facts, Happening(event_id, event.type, event.occurred_at, event.data)
+        return facts, Happening(event_id, event.type, event.occurred_at, happened)
 
     async def _tell_holds(
         self, conn: AsyncConnection, before: Facts, after: Facts, event: Happening, now: datetime
@@ -141,18 +144,22 @@ class Intake:
         if event.type == "contact.identified":
             # Only the first identification makes a contact new; journeys match on it.
             event = replace(event, data={**event.data, "first": before.identified_at is None})
-        keys = [(c.name, str(event.data[c.key])) for c in self.cards if c.key and event.data.get(c.key) is not None]
-        all_runs = await runs.known(conn, after.contact_id, keys)
-        for other in sorted({r.contact_id for r in all_runs} - {after.contact_id}):
+        keys = self._keys(event)
+        # A checkout and its purchase may come at once and name two people: the second must see what the first did.
+        await store.lock_names(conn, [f"key/{journey}/{key}" for journey, key in keys])
+        later = await self._later(conn, after.contact_id, event)
+        all_runs = await runs.known(conn, after.contact_id, [*keys, *(k for e in later for k in self._keys(e))])
+        for other in sorted({r.contact_id for r in all_runs if (r.journey, r.key) in keys} - {after.contact_id}):
             # Somebody else's run may end by its key: their claims must wait for us as this contact's do.
             await store.lock(conn, other)
+        was, is_ = ({h.name for h in f.active_holds(now)} for f in (before, after))
         plan = route(
             event,
             after,
             cards=self.cards,
             runs=all_runs,
-            later=await self._later(conn, after.contact_id, event),
-            hold_released=bool(set(before.active_holds(now)) - set(after.active_holds(now))),
+            later=later,
+            hold_released=bool(was - is_),
             now=now,
         )
         by_name = {card.name: card for card in self.cards}
@@ -166,6 +173,10 @@ class Intake:
             data = {"reason": skip.reason, "by": event.type}
             await journal.write(conn, journal.Entry(now, after.contact_id, "skip", skip.journey, data=data))
         return plan
+
+    def _keys(self, event: Happening) -> list[tuple[str, str]]:
+        """The (journey, key) pairs the event names."""
+        return [(c.name, str(event.data[c.key])) for c in self.cards if c.key and event.data.get(c.key) is not None]
 
     async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
         """Exits we already know of that happened after a trigger which is only arriving now."""
@@ -182,3 +193,13 @@ class Intake:
             )
         )
         return [Happening(r.id, r.type, r.occurred_at, r.data) for r in rows]
+
+
+def _with_address(event: Event, facts: Facts) -> dict[str, Any]:
+    """The event's data; a bounce or complaint that names no address means the one we use as it comes."""
+    if event.type not in ("message.bounced", "message.complained") or event.data.get("address"):
+        return event.data
+    channel = str(event.data.get("channel", "email"))
+    named = (i.value for i in event.identities if i.kind == address_kind(channel))
+    address = next(named, None) or facts.address(channel)
+    return event.data if address is None else {**event.data, "address": address}

@@ -10,13 +10,33 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from contacts import events
 from contacts.specs import Condition, Purpose
 
+Channel = Literal["email", "sms", "social", "chat", "call", "mail", "push"]
 MarketingPurpose = Literal["promotional", "lifecycle"]
 HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
 Days = Annotated[float, Field(gt=0, le=3650)]
+
+
+def _known_type(value: str) -> str:
+    if value not in events.DATA and not value.startswith("custom."):
+        raise ValueError(f"no such event type: {value!r}")
+    return value
+
+
+def _local(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ValueError("must be a time of day such as 21:00:00, without an offset")
+    return value
+
+
+EventType = Annotated[str, AfterValidator(_known_type)]
+LocalTime = Annotated[time, AfterValidator(_local)]
+Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
+Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
 
 
 class PolicyError(ValueError):
@@ -30,7 +50,7 @@ class _Part(BaseModel):
 class Points(_Part):
     """Lead score points for one kind of behaviour."""
 
-    on: str
+    on: EventType
     points: Annotated[float, Field(ge=-1000, le=1000)]
     match: dict[str, str | int | bool] = Field(default_factory=dict)
 
@@ -44,7 +64,7 @@ class Score(_Part):
     """Lead score: points that halve with age."""
 
     half_life_days: Days
-    handoff_at: float
+    handoff_at: Annotated[float, Field(allow_inf_nan=False)]
     behaviour: tuple[Points, ...]
 
 
@@ -62,17 +82,17 @@ class Consent(_Part):
     """Which purposes need a consent on record, and which acts imply one until it is withdrawn."""
 
     required: tuple[Purpose, ...]
-    implied: dict[str, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
-    implied_channels: tuple[str, ...] = ("email",)
+    implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
+    implied_channels: tuple[Channel, ...] = ("email",)
 
 
 class QuietHours(_Part):
     """Local hours in which a contact is left alone. ``start`` later than ``end`` spans midnight."""
 
-    channels: tuple[str, ...]
-    purposes: tuple[Purpose, ...]
-    start: time
-    end: time
+    channels: Channels
+    purposes: Purposes
+    start: LocalTime
+    end: LocalTime
 
     @field_validator("end")
     @classmethod
@@ -85,8 +105,8 @@ class QuietHours(_Part):
 class Cap(_Part):
     """At most ``max`` touches in any window of ``days`` days (sliding)."""
 
-    channels: tuple[str, ...]
-    purposes: tuple[Purpose, ...]
+    channels: Channels
+    purposes: Purposes
     max: Annotated[int, Field(gt=0)]
     days: Days
 

@@ -35,7 +35,7 @@ class Claim:
     Attributes:
         contact_id: Whose choice it is.
         channel: The message's channel, ``email``.
-        purpose: The message's purpose.
+        purpose: The message's purpose, ``promotional`` or ``lifecycle``.
         touch: The touch's key, so that an opt-out can be counted against the message that caused it.
     """
 
@@ -65,7 +65,13 @@ def _serializer(secret: SecretStr) -> URLSafeSerializer:
 
 
 def make(secret: SecretStr, contact_id: str, channel: str, purpose: Purpose, touch: str) -> str:
-    """A token for the links of one message. It never expires: a link in an old mail must work."""
+    """A token for the links of one message. It never expires: a link in an old mail must work.
+
+    Raises:
+        ValueError: There is nothing to opt out of: the channel is unknown or the message is transactional.
+    """
+    if channel not in CHANNELS or purpose not in MARKETING:
+        raise ValueError(f"nobody opts out of {purpose} messages on channel {channel!r}")
     return _serializer(secret).dumps([contact_id, channel, purpose, touch])
 
 

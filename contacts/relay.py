@@ -25,6 +25,12 @@ log = structlog.get_logger()
 _BATCH = 20
 _LONGEST_PAUSE = timedelta(seconds=30)
 
+_earlier = dispatches.alias("earlier")
+_BLOCKED = sa.exists().where(
+    _earlier.c.run_id == dispatches.c.run_id, _earlier.c.done_at.is_(None), _earlier.c.id < dispatches.c.id
+)
+"""Something of the same run must go out first."""
+
 
 class NotYet(Exception):
     """Temporal cannot take this now; the relay asks again later."""
@@ -78,14 +84,10 @@ class Relay:
                 pause = min(pause * 2, 15)
 
     async def _due(self, conn: AsyncConnection) -> list[Any]:
-        earlier = dispatches.alias("earlier")
-        blocked = sa.exists().where(
-            earlier.c.run_id == dispatches.c.run_id, earlier.c.done_at.is_(None), earlier.c.id < dispatches.c.id
-        )
         query = (
             sa.select(dispatches, runs.c.workflow_id, runs.c.journey, runs.c.ended_at)
             .join(runs, runs.c.id == dispatches.c.run_id)
-            .where(dispatches.c.done_at.is_(None), dispatches.c.next_try_at <= sa.func.now(), ~blocked)
+            .where(dispatches.c.done_at.is_(None), dispatches.c.next_try_at <= sa.func.now(), ~_BLOCKED)
             .order_by(dispatches.c.id)
             .limit(_BATCH)
             .with_for_update(of=dispatches, skip_locked=True)
@@ -102,6 +104,9 @@ class Relay:
                 await self.client.signal(row.workflow_id, row.run_id, row.kind, row.payload)
         except NotYet as problem:
             return str(problem)
+        except Exception as problem:
+            # One dispatch that nobody can carry (its journey is gone from the code) must not hold up the others.
+            return f"{type(problem).__name__}: {problem}"
         return None
 
     async def _settle(self, conn: AsyncConnection, row: Any, problem: str | None) -> None:
@@ -117,7 +122,8 @@ class Relay:
     async def _until_next_try(self) -> float:
         wait = sa.func.extract("epoch", sa.func.min(dispatches.c.next_try_at) - sa.func.now())
         async with self.engine.connect() as conn:
-            seconds = (await conn.execute(sa.select(wait).where(dispatches.c.done_at.is_(None)))).scalar_one()
+            query = sa.select(wait).where(dispatches.c.done_at.is_(None), ~_BLOCKED)
+            seconds = (await conn.execute(query)).scalar_one()
         # A dispatch another gateway holds right now counts as due; it is not worth spinning for.
         return 60.0 if seconds is None else max(0.1, float(seconds))
 

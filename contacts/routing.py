@@ -7,7 +7,8 @@ The rules, in the order they are applied:
    an event that names none, or one never seen, ends all of the contact's runs of that journey.
 2. A trigger starts a run unless the contact is outside the audience, a run is already open, re-entry forbids it,
    the trigger is older than a whole run may last, or an exit that happened after the trigger is already known.
-3. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
+3. Where only the newest run counts, a start ends the contact's older runs, and a trigger older than a run starts none.
+4. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -93,8 +94,8 @@ def route(
         event: The event, already applied to ``facts``.
         facts: The contact after the event.
         cards: Every journey there is.
-        runs: The contact's runs, open and ended, and any run of a keyed journey whose key the event names,
-            whoever it belongs to.
+        runs: The contact's runs, open and ended, and any run of a keyed journey whose key the event or one of
+            ``later`` names, whoever it belongs to.
         later: Stored events of ending types that occurred at or after this event, for this contact or key.
         hold_released: Whether the event ended a hold that was in force.
         now: When the event arrived, on the journeys' clock.
@@ -160,11 +161,14 @@ def _why_not(
     same = [r for r in runs if r.key == key and r.contact_id == facts.contact_id]
     if any(r.open for r in same):
         return "already in it"
+    if card.newest_only and any(r.entered_at > event.occurred_at for r in runs if r.contact_id == facts.contact_id):
+        return "a newer one is known"
     if not card.reentry.allows(max((r.entered_at for r in same), default=None), event.occurred_at):
         return f"re-entry: {card.reentry}"
     for other in later:
         if other.id != event.id and card.ends_on(other.type, other.data):
             other_key = _key(card, other)
-            if key is None or other_key is None or other_key == key:
+            elsewhere = other_key != key and any(r.key == other_key for r in runs)
+            if key is None or other_key is None or not elsewhere:
                 return f"already ended by {other.type}"
     return None

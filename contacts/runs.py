@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal
-from contacts.facts import Facts, Happening
+from contacts.facts import PROFILE_FIELDS, Facts, Happening
 from contacts.routing import Run
 from contacts.specs import Card, workflow_id
 from contacts.tables import dispatches, runs
@@ -22,12 +22,15 @@ CHANNEL = "perennial_dispatch"
 
 
 def envelope(event: Happening) -> dict[str, Any]:
-    """An event as a run is told of it: plain JSON, so that it always decodes."""
+    """An event as a run is told of it: plain JSON, so that it always decodes.
+
+    Names and addresses stay behind: a run has no use for them, and Temporal keeps its histories for long.
+    """
     return {
         "id": event.id,
         "type": event.type,
         "occurred_at": event.occurred_at.isoformat(),
-        "data": dict(event.data),
+        "data": {k: v for k, v in event.data.items() if k not in PROFILE_FIELDS},
     }
 
 

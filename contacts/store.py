@@ -4,9 +4,9 @@ Locking a contact's row is what orders everything about the contact: an event be
 never overlap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contacts import journal, runs, tables
 from contacts.events import Identity, InvalidEvent
 from contacts.facts import Facts, merge
-from contacts.identity import Owner, resolve
+from contacts.identity import Owner, Resolution, resolve
 from contacts.tables import contacts, identities
 
 _FACTS = TypeAdapter(Facts)
@@ -46,24 +46,40 @@ async def lock(conn: AsyncConnection, contact_id: str) -> Facts:
         contact_id = row.merged_into
 
 
+async def lock_names(conn: AsyncConnection, names: Iterable[str]) -> None:
+    """Makes every other transaction that wants one of these names wait until this one ends."""
+    for name in sorted(set(names)):
+        await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
 async def find(conn: AsyncConnection, text: str) -> Facts:
-    """The contact with this id, or with an identity of this value (an e-mail address, a vendor's id).
+    """The contact with this id, or else with an identity of this value (an e-mail address, a vendor's id).
 
     Raises:
         NoSuchContact: There is none.
     """
     wanted = text.strip()
-    query = sa.select(identities.c.contact_id).where(identities.c.value.in_([wanted, wanted.lower()]))
-    contact_id = (await conn.execute(query.limit(1))).scalar_one_or_none() or wanted
-    for _ in range(100):
-        by_id = sa.select(contacts.c.facts, contacts.c.merged_into).where(sa.cast(contacts.c.id, sa.Text) == contact_id)
-        row = (await conn.execute(by_id)).one_or_none()
-        if row is None:
-            break
+    # An id comes first: a sender who calls a user by somebody's contact id must not stand in for that contact.
+    contact_id = await _existing(conn, wanted)
+    if contact_id is None:
+        query = sa.select(identities.c.contact_id).where(identities.c.value.in_([wanted, wanted.lower()]))
+        contact_id = (await conn.execute(query.limit(1))).scalar_one_or_none()
+    while contact_id is not None:
+        by_id = sa.select(contacts.c.facts, contacts.c.merged_into).where(contacts.c.id == contact_id)
+        row = (await conn.execute(by_id)).one()
         if row.merged_into is None:
             return _FACTS.validate_python(row.facts)
         contact_id = row.merged_into
     raise NoSuchContact(f"no contact {wanted!r}")
+
+
+async def _existing(conn: AsyncConnection, text: str) -> str | None:
+    try:
+        contact_id = str(UUID(text))
+    except ValueError:
+        return None
+    query = sa.select(contacts.c.id).where(contacts.c.id == contact_id)
+    return (await conn.execute(query)).scalar_one_or_none()
 
 
 async def save(conn: AsyncConnection, facts: Facts) -> None:
@@ -83,17 +99,16 @@ async def identify(
     if not given:
         raise InvalidEvent("identities", "none that can name a contact")
     # Two events that name a new person at the same moment must not make two contacts.
-    for name in sorted({f"{i.kind}:{i.value}" for i in given}):
-        await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+    await lock_names(conn, (f"{i.kind}:{i.value}" for i in given))
     resolution = resolve(given, await _owners(conn, given), merging=merging)
+    while not await _lock_all(conn, resolution):
+        resolution = resolve(given, await _owners(conn, given), merging=merging)
     if resolution.contact_id is None:
         contact_id = str(uuid4())
         facts = Facts(contact_id)
         document = _FACTS.dump_python(facts, mode="json")
         await conn.execute(sa.insert(contacts).values(id=contact_id, created_at=now, facts=document))
     else:
-        for contact_id in sorted({resolution.contact_id, *resolution.absorb}):
-            await lock(conn, contact_id)
         facts = await lock(conn, resolution.contact_id)
     for gone in resolution.absorb:
         facts = await _absorb(conn, facts, gone, now, half_life)
@@ -105,6 +120,12 @@ async def identify(
     if rows:
         await conn.execute(insert(identities).on_conflict_do_nothing(), rows)
     return facts
+
+
+async def _lock_all(conn: AsyncConnection, resolution: Resolution) -> bool:
+    """Locks the contacts of a resolution; false if one of them was merged away before we had it."""
+    involved = [i for i in (resolution.contact_id, *resolution.absorb) if i is not None]
+    return all([(await lock(conn, contact_id)).contact_id == contact_id for contact_id in sorted(involved)])
 
 
 async def _owners(conn: AsyncConnection, given: Sequence[Identity]) -> dict[Identity, Owner]:

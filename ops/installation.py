@@ -1,11 +1,11 @@
-"""The installation a command speaks to: the one the settings name, or the one that runs in this directory."""
+"""The installation a command speaks to: the one the settings name, or what runs in this directory: `up` or the demo."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import settings as configuration
 from contacts import policy as policies
@@ -36,6 +36,12 @@ class Installation:
         from workflows.registry import CARDS  # brings Temporal along, which a command that only reads can do without
 
         return Intake(self.engine, CARDS, self.policy)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which every query sees the same moment."""
+        async with self.engine.connect() as conn:
+            yield await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 @asynccontextmanager
@@ -75,7 +81,7 @@ async def opened() -> AsyncIterator[Installation]:
 def _place(settings: configuration.Settings) -> tuple[str, Clock]:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value(), settings.clock
-    running = claim.find(configuration.DATA)
+    running = claim.find(configuration.DATA) or claim.find(configuration.DATA / "demo")
     if running is None:
         raise Failure(NOTHING_RUNS)
     return running.database, settings.clock

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contacts.events import event, identities
+from contacts.intake import Intake
 from contacts.tables import contacts, handoffs, inbox, reviews
 from ops.output import Failure
 from ops.shared_columns import CONTACT
@@ -23,6 +25,7 @@ class HandoffLine:
     journey: str
     owner: str
     reason: str
+    because_at: datetime
     opened_at: datetime
     told_at: datetime | None
     contact_by: datetime
@@ -74,6 +77,7 @@ async def list_handoffs(conn: AsyncConnection, now: datetime, *conditions: sa.Co
             journey=r.journey,
             owner=r.owner,
             reason=r.reason,
+            because_at=r.because_at,
             opened_at=r.opened_at,
             told_at=r.told_at,
             contact_by=r.contact_by,
@@ -100,6 +104,38 @@ async def handoff(conn: AsyncConnection, text: str, now: datetime) -> HandoffLin
     if len(found) > 1:
         raise Failure(f"{len(found)} hand-offs begin with {text!r}: give more of the id")
     return found[0]
+
+
+async def take(intake: Intake, text: str, by: str, now: datetime) -> HandoffLine:
+    """A person takes the hand-off: its event is recorded as any other, and the run hears of it.
+
+    Raises:
+        Failure: There is no such hand-off, or somebody has it already.
+    """
+    if not by.strip():
+        raise Failure("--by: say who takes it", status=2)
+    async with intake.engine.connect() as conn:
+        line = await handoff(conn, text, now)
+    if line.acknowledged_at is None and line.closed_at is None:
+        taken = event(
+            "handoff.acknowledged",
+            source="cli",
+            source_id=f"acknowledged/{line.handoff_id}",
+            # this machine's clock may be a little behind that of the worker who opened it
+            occurred_at=max(now, line.because_at),
+            identities=identities(("contact", line.contact_id)),
+            data={"handoff_id": line.handoff_id, "by": by},
+        )
+        await intake.record(taken, now)
+        async with intake.engine.connect() as conn:
+            line = await handoff(conn, line.handoff_id, now)
+    if line.acknowledged_by != by:
+        raise Failure(f"{line.contact} is not waiting any more: {line.acknowledged_by or 'nobody'} has taken it")
+    return line
+
+
+FAILED = inbox.c.status == "failed"
+"""Requests that were not understood."""
 
 
 async def list_inbox(conn: AsyncConnection, limit: int, *conditions: sa.ColumnElement[bool]) -> list[InboxLine]:

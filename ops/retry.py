@@ -6,12 +6,17 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from connectors import configured
 from connectors.base import Refused, Request, Source
+from connectors.cloudevents import CloudEvents
+from connectors.configured import MissingCredentials
+from connectors.track import Track
 from contacts.clock import Clock
 from contacts.events import Event
 from contacts.inbox import Inbox
 from contacts.tables import inbox
 from ops.output import Failure
+from settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,21 @@ class Retried:
     connector: str
     events: int
     error: str | None
+
+
+def sources(settings: Settings) -> dict[str, Source]:
+    """Every source whose requests may be in the inbox, by name.
+
+    Raises:
+        Failure: A connector's settings are wrong.
+    """
+    try:
+        cloudevents = CloudEvents(settings.events_secret)
+        return {**configured.sources(), "track": Track(settings.write_keys), "cloudevents": cloudevents}
+    except MissingCredentials as wrong:
+        raise Failure(str(wrong), status=2) from None
+    except ValueError as wrong:
+        raise Failure(f"PERENNIAL_EVENTS_SECRET: {wrong}", status=2) from None
 
 
 async def retry(

@@ -1,9 +1,11 @@
 """Everything on one machine: both engines, worker and gateway, kept running until told to stop."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from settings import Settings, WrongSetting
 _DATABASE = "perennial"
 _TEMPORAL_PORT = 7233
 _TEMPORAL_UI_PORT = 8233
+_LOCK_INTERVAL = 0.1
 
 
 @dataclass(frozen=True)
@@ -111,40 +114,41 @@ async def running(
         announce("bringing the schema up to date")
         await asyncio.to_thread(programs.upgrade, database)
 
-        ports = engines.TemporalPorts(engines.free_port(_TEMPORAL_PORT), engines.free_port(_TEMPORAL_UI_PORT))
-        gateway_port = engines.free_port(settings.gateway_port, settings.gateway_host)
-        where = Running(
-            pid=os.getpid(),
-            gateway=f"http://{engines.LOOPBACK}:{gateway_port}",
-            temporal=f"{engines.LOOPBACK}:{ports.grpc}",
-            temporal_ui=f"http://{engines.LOOPBACK}:{ports.ui}",
-            database=database,
-            mailbox_dir=str(settings.mailbox_dir or data / "mailbox"),
-            mailbox_port=engines.free_port(settings.mailbox_port),
-        )
-        environment = _environment(settings, where, gateway_port)
+        async with _choosing_ports():
+            ports = engines.TemporalPorts(engines.free_port(_TEMPORAL_PORT), engines.free_port(_TEMPORAL_UI_PORT))
+            gateway_port = engines.free_port(settings.gateway_port, settings.gateway_host)
+            where = Running(
+                pid=os.getpid(),
+                gateway=f"http://{engines.LOOPBACK}:{gateway_port}",
+                temporal=f"{engines.LOOPBACK}:{ports.grpc}",
+                temporal_ui=f"http://{engines.LOOPBACK}:{ports.ui}",
+                database=database,
+                mailbox_dir=str(settings.mailbox_dir or data / "mailbox"),
+                mailbox_port=engines.free_port(settings.mailbox_port),
+            )
+            environment = _environment(settings, where, gateway_port)
 
-        def kept(name: str, command: Sequence[str]) -> Kept:
-            log = data / "logs" / f"{name.lower()}.log"
-            child = Kept(name, command, environment, log, announce, lambda pid: claimed.child(name, pid))
-            stack.push_async_callback(child.stop)
-            return child
+            def kept(name: str, command: Sequence[str]) -> Kept:
+                log = data / "logs" / f"{name.lower()}.log"
+                child = Kept(name, command, environment, log, announce, lambda pid: claimed.child(name, pid))
+                stack.push_async_callback(child.stop)
+                return child
 
-        announce("starting Temporal")
-        temporal = kept("Temporal", engines.temporal_command(ports, data / "temporal.db"))
-        await engines.temporal_ready(await temporal.start(), ports, temporal.log)
-        temporal.keep()
+            announce("starting Temporal")
+            temporal = kept("Temporal", engines.temporal_command(ports, data / "temporal.db"))
+            await engines.temporal_ready(await temporal.start(), ports, temporal.log)
+            temporal.keep()
 
-        announce("starting worker and gateway")
-        worker = kept("worker", programs.worker)
-        gateway = kept("gateway", programs.gateway)
-        await worker.start()
-        await gateway.start()
-        service = await ServiceClient.connect(ConnectConfig(target_host=where.temporal))
-        await worker.ready(lambda: _is_polled(service, settings.task_queue))
-        worker.keep()
-        await gateway.ready(lambda: _answers(f"{where.gateway}/readyz"))
-        gateway.keep()
+            announce("starting worker and gateway")
+            worker = kept("worker", programs.worker)
+            gateway = kept("gateway", programs.gateway)
+            await worker.start()
+            await gateway.start()
+            service = await ServiceClient.connect(ConnectConfig(target_host=where.temporal))
+            await worker.ready(lambda: _is_polled(service, settings.task_queue))
+            worker.keep()
+            await gateway.ready(lambda: _answers(f"{where.gateway}/readyz"))
+            gateway.keep()
 
         claimed.ready(where)
         announce(f"ready after {asyncio.get_running_loop().time() - begun:.1f} s")
@@ -152,6 +156,18 @@ async def running(
             yield where
         finally:
             announce("stopping")
+
+
+@asynccontextmanager
+async def _choosing_ports() -> AsyncIterator[None]:
+    """Held from the choice of ports until all are listened on, or two that start at once would choose the same."""
+    with (Path(tempfile.gettempdir()) / f"perennial-{os.getuid()}.lock").open("a") as lock:
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            await asyncio.sleep(_LOCK_INTERVAL)
+        yield
 
 
 def _check(settings: Settings) -> None:

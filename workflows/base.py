@@ -5,7 +5,7 @@ run itself opens it. Everything a run knows is in ``State``, which is carried ov
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from inspect import iscoroutinefunction
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities import signatures as ask
 from contacts.clock import Clock
@@ -61,8 +61,13 @@ HANDOFF_ANSWERED = on("handoff.acknowledged", "conversation.started")
 """What a run hears when a person has taken a hand-off."""
 
 _KEEP_SEEN = 1000
+_KEEP_HEARD = 500
 _KEEP_STORY = 200
 _ASK_AGAIN = timedelta(minutes=15)
+
+_CALL = timedelta(seconds=60)
+_LANDING = timedelta(seconds=75)
+"""How long a run that has to go on waits for a call to a provider: until it is answered, or given up and settled."""
 
 Stage = Callable[[], Awaitable[Any]]
 T = TypeVar("T")
@@ -76,7 +81,7 @@ class State:
         stage: The stage the run is in or begins with; None before the first.
         touches: How many touches were asked for; numbers their keys.
         mail: What signals and updates brought and the run has not opened yet.
-        heard: Events of this stage that no wait has taken yet.
+        heard: Events that no wait has taken yet; ``passed`` once a wait for something else has seen one.
         seen: Ids of events already heard, newest last.
         ending: Outcome and cause, once something has ended the run.
         lines: What the journal does not know yet. ``seq`` numbers lines.
@@ -94,6 +99,7 @@ class State:
     move_to: str | None = None
     approvals: dict[str, bool] = field(default_factory=dict)
     acknowledged: dict[str, str] = field(default_factory=dict)
+    needs_review: bool = False
     lines: list[ask.Line] = field(default_factory=list)
     seq: int = 0
     story: list[dict[str, Any]] = field(default_factory=list)
@@ -191,29 +197,21 @@ class Journey:
                 context=context,
                 lines=self._lines(),
             )
+            known = self.state.seen
             try:
-                delivery: ask.Delivery = await workflow.execute_activity(
-                    ask.DELIVER,
-                    request,
-                    result_type=ask.Delivery,
-                    start_to_close_timeout=timedelta(seconds=60),
-                    heartbeat_timeout=timedelta(seconds=10),
-                    schedule_to_close_timeout=timedelta(hours=1),
-                    retry_policy=_BLIP,
-                    # An exit must not tear the connection to a provider in mid-message; the gate has the last word.
-                    cancellation_type=workflow.ActivityCancellationType.ABANDON,
-                    summary=f"{channel}: {template}",
-                )
+                delivery = await self._deliver(request)
             except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
                 workflow.logger.warning("%s could not be delivered yet: %s", template, error.cause)
                 delivery = ask.Delivery("waiting", "provider_away", until=self.now + _ASK_AGAIN)
             if delivery.status != "waiting":
                 self._tell(f"{template}: {delivery.status}" + (f" ({delivery.reason})" if delivery.reason else ""))
                 if delivery.reason == "exited":
                     # The exit is on its way to us; nothing of this stage may go on until it is here.
-                    await workflow.wait_condition(lambda: False)
+                    await workflow.wait_condition(lambda: self.state.ending is not None)
                 return delivery
-            await self._sleep_before(template, delivery)
+            await self._sleep_before(template, delivery, known)
 
     async def wait(
         self,
@@ -225,8 +223,8 @@ class Journey:
     ) -> Heard | None:
         """Waits for an event, at most so long. Returns the event, or None when the time is over.
 
-        An event of this stage that arrived before the wait began counts, once: behaviour is never missed because the
-        run was busy sending.
+        An event that arrived before the wait began counts, once: behaviour is never missed because the run was busy
+        sending. Only what an earlier stage waited past, for something else, is over with that stage.
         """
         end = until if until is not None else self.after(days=days, hours=hours, minutes=minutes)
         what = " or ".join(map(str, conditions)) or "the time"
@@ -235,7 +233,10 @@ class Journey:
         self._line("wait", until=end, data={"reason": what})
         await self._note(end, f"waits for {what}")
         await self._until(lambda: self._matching(conditions) is not None, end, f"until {end:%d %b %H:%M} for {what}")
-        return self._take(conditions)
+        found = self._take(conditions)
+        for event in self.state.heard:
+            event["passed"] = event.get("passed", False) or not _meets(event, conditions)
+        return found
 
     async def sleep(self, *, days: float = 0, hours: float = 0, minutes: float = 0) -> None:
         """Lets time pass. Nothing but an exit ends it early."""
@@ -277,7 +278,7 @@ class Journey:
                     taken = ask.AcknowledgeRequest(self._ref(), handoff_id, who, self._lines())
                     await self._execute(ask.ACKNOWLEDGE, taken, None, f"{who} has the hand-off")
                 return who
-            last = reminder > done.reminders
+            self.state.needs_review = last = reminder > done.reminders
             remind = ask.RemindRequest(self._ref(), handoff_id, reminder, last, self._lines())
             await self._execute(ask.REMIND, remind, None, f"remind {done.owner}")
             end = self.now + timedelta(seconds=done.remind_every_seconds)
@@ -295,19 +296,19 @@ class Journey:
     # What reaches a run. Handlers only enqueue.
 
     @workflow.signal(description="An event the run may be waiting for")
-    async def event(self, payload: Any) -> None:
+    async def event(self, payload: Any = None, *_: Any) -> None:
         self.state.mail.append({"signal": "event", "payload": payload})
 
     @workflow.signal(description="End the run: its exit has happened")
-    async def exit(self, payload: Any) -> None:
+    async def exit(self, payload: Any = None, *_: Any) -> None:
         self.state.mail.append({"signal": "exit", "payload": payload})
 
     @workflow.signal(description="Hold all touches of this run until resume; timers run on")
-    async def pause(self) -> None:
+    async def pause(self, *_: Any) -> None:
         self.state.mail.append({"signal": "pause"})
 
     @workflow.signal(description="Let touches go out again")
-    async def resume(self) -> None:
+    async def resume(self, *_: Any) -> None:
         self.state.mail.append({"signal": "resume"})
 
     @workflow.update(description="A person takes the hand-off")
@@ -362,6 +363,7 @@ class Journey:
         out_of_time = asyncio.create_task(self._clock_out())
         reading = asyncio.create_task(self._read_mail())
         stage: str | None = self.state.stage or stages_of(type(self))[0]
+        self._open_mail()
         while stage is not None and self.state.ending is None:
             self._enter(stage)
             task: asyncio.Task[Any] = asyncio.create_task(_run(getattr(self, stage)()))
@@ -376,10 +378,10 @@ class Journey:
                     task.cancel()
                     await workflow.wait([task])
             following = None if task.cancelled() else task.result()
+            self._open_mail()
             if out_of_time.done() and self.state.ending is None:
                 self.state.ending = {"outcome": "exhausted", "by": "max_run"}
-            # What was heard belongs to the stage that is over, but for what came in this very moment.
-            self.state.heard = [event for event in self.state.heard if event["heard_at"] == self.now.isoformat()]
+            self.state.heard = [event for event in self.state.heard if not event.get("passed")]
             stage = self.state.move_to or (following.__name__ if following is not None else None)
             self.state.move_to = None
             if stage is not None and self.state.ending is None and self._should_carry_on():
@@ -417,22 +419,23 @@ class Journey:
                     self._tell(f"moved to {letter['stage']} by an operator")
 
     def _hear(self, payload: Any) -> None:
-        if not isinstance(payload, Mapping) or not {"id", "type", "occurred_at"} <= payload.keys():
+        try:
+            event = _heard(payload)
+        except (TypeError, KeyError, ValueError):
             workflow.logger.warning("a signal that is no event was ignored")
             return
-        if payload["id"] in self.state.seen:
+        if event.id in self.state.seen:
             return
-        self.state.seen = [*self.state.seen, str(payload["id"])][-_KEEP_SEEN:]
-        self.state.heard.append({**payload, "heard_at": self.now.isoformat()})
+        self.state.seen = [*self.state.seen, event.id][-_KEEP_SEEN:]
+        plain = {"id": event.id, "type": event.type, "occurred_at": event.occurred_at.isoformat(), "data": event.data}
+        self.state.heard = [*self.state.heard, plain][-_KEEP_HEARD:]
 
-    def _matching(self, conditions: Iterable[Condition]) -> int | None:
-        wanted = tuple(conditions)
-        for n, event in enumerate(self.state.heard):
-            if any(c.matches(event["type"], event.get("data") or {}) for c in wanted):
-                return n
-        return None
+    def _matching(self, conditions: Collection[Condition]) -> int | None:
+        return next((n for n, event in enumerate(self.state.heard) if _meets(event, conditions)), None)
 
-    def _take(self, conditions: Iterable[Condition]) -> Heard | None:
+    def _take(self, conditions: Collection[Condition]) -> Heard | None:
+        # What arrived together with the end of a wait was in time.
+        self._open_mail()
         n = self._matching(conditions)
         return None if n is None else _heard(self.state.heard.pop(n))
 
@@ -463,15 +466,17 @@ class Journey:
             self._show("paused by an operator")
             await workflow.wait_condition(lambda: not self.state.paused)
 
-    async def _sleep_before(self, template: str, delivery: ask.Delivery) -> None:
-        """Sleeps until the gate may be asked again: the time it named, or any news while it names a hold."""
+    async def _sleep_before(self, template: str, delivery: ask.Delivery, known: list[str]) -> None:
+        """Sleeps until the gate may be asked again: the time it named, or any news while it names a hold.
+
+        ``known`` is what the run had seen when it asked: a release may have come while the gate was answering.
+        """
         until = delivery.until or self.now + _ASK_AGAIN
-        news = len(self.state.seen)
         why = f"{template} waits: {delivery.hold or delivery.reason}"
         self._show(why, until, hold=delivery.hold)
         self._tell(why)
         await self._until(
-            lambda: delivery.hold is not None and len(self.state.seen) > news,
+            lambda: delivery.hold is not None and self.state.seen is not known,
             until,
             f"until {until:%d %b %H:%M}: {why}",
         )
@@ -487,12 +492,32 @@ class Journey:
             summary="write down where the run is",
         )
 
+    async def _deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
+        """Asks for a touch. Whoever cancels this waits until a message on its way has arrived and is recorded."""
+        delivering = workflow.start_activity(
+            ask.DELIVER,
+            request,
+            result_type=ask.Delivery,
+            start_to_close_timeout=_CALL,
+            heartbeat_timeout=timedelta(seconds=10),
+            schedule_to_close_timeout=timedelta(hours=1),
+            retry_policy=_BLIP,
+            summary=f"{request.channel}: {request.template}",
+        )
+        try:
+            delivery: ask.Delivery = await asyncio.shield(delivering)
+        except asyncio.CancelledError:
+            await workflow.wait([delivering], timeout=_LANDING.total_seconds())
+            delivering.cancel()
+            raise
+        return delivery
+
     async def _execute(self, name: str, request: Any, result: type[T] | None, summary: str) -> T:
         value: T = await workflow.execute_activity(
             name,
             request,
             result_type=result,
-            start_to_close_timeout=timedelta(seconds=60),
+            start_to_close_timeout=_CALL,
             heartbeat_timeout=timedelta(seconds=10),
             retry_policy=_BLIP,
             cancellation_type=workflow.ActivityCancellationType.ABANDON,
@@ -503,10 +528,11 @@ class Journey:
     async def _finish(self, ending: Mapping[str, Any]) -> None:
         outcome = str(ending["outcome"])
         exhausted = outcome == "exhausted"
+        needs_review = exhausted or self.state.needs_review
         workflow.upsert_search_attributes(
             [
                 attributes.OUTCOME.value_set(outcome),
-                attributes.NEEDS_REVIEW.value_set(exhausted),
+                attributes.NEEDS_REVIEW.value_set(needs_review),
                 attributes.NEXT_WAKE.value_unset(),
                 attributes.HOLD.value_unset(),
             ]
@@ -586,12 +612,22 @@ _BLIP = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=time
 
 
 async def _run(stage: Coroutine[Any, Any, Any]) -> Any:
-    return await stage
+    try:
+        return await stage
+    except ActivityError as error:
+        # This is how a cancelled stage ends that was waiting for an activity.
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from error
+        raise
 
 
 def _heard(event: Mapping[str, Any]) -> Heard:
     occurred_at = datetime.fromisoformat(str(event["occurred_at"]))
     return Heard(str(event["id"]), str(event["type"]), occurred_at, dict(event.get("data") or {}))
+
+
+def _meets(event: Mapping[str, Any], conditions: Iterable[Condition]) -> bool:
+    return any(c.matches(event["type"], event["data"]) for c in conditions)
 
 
 def stages_of(cls: type) -> tuple[str, ...]:

@@ -12,11 +12,12 @@ from bs4 import BeautifulSoup
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from contacts import preferences
+from contacts import facts, preferences
 from contacts.events import event, identities
 from contacts.specs import Purpose
 from contacts.tables import events
 from door.door import Door
+from door.people import CHANNELS, PURPOSES
 from settings import Settings
 from tests.gateway.support import NOW, Stopped, Stored, client_of, unique
 
@@ -275,6 +276,13 @@ class TestToken:
         token = preferences.make(self.SECRET, "c-1", "email", "lifecycle", "touch-1")
         assert preferences.read(self.SECRET, token) == preferences.Claim("c-1", "email", "lifecycle", "touch-1")
         assert "/" not in token
+
+    def test_nobody_opts_out_of_receipts(self) -> None:
+        with pytest.raises(ValueError, match="nobody opts out"):
+            preferences.make(self.SECRET, "c-1", "email", "transactional", "t")
+
+    def test_the_page_has_words_for_every_choice(self) -> None:
+        assert (set(CHANNELS), set(PURPOSES)) == (set(facts.CHANNELS), set(facts.MARKETING))
 
     def test_another_secret_or_a_changed_letter_is_bad(self) -> None:
         token = preferences.make(self.SECRET, "c-1", "email", "promotional", "t")

@@ -7,8 +7,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,13 @@ with postgres(Path(sys.argv[1])):
     print("in", flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that PostgreSQL's own user can enter, too: pytest closes its own to others at every start."""
+    with tempfile.TemporaryDirectory(prefix="perennial-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 def ask(url: str, statement: str) -> list[tuple[object, ...]]:

@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -81,6 +82,13 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that PostgreSQL's own user can enter, too: pytest closes its own to others at every start."""
+    with tempfile.TemporaryDirectory(prefix="perennial-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from ops import engines
 from tests.workflows.journeys import JOURNEYS
 from tests.workflows.world import Stage, World
-from worker import SHARED
+from worker import _SHARED as SHARED
 
 
 @pytest.fixture(scope="session")

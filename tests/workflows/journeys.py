@@ -118,7 +118,7 @@ class AsksApproval(Journey):
 
 @journey(**_ABOUT)
 class CountsVisits(Journey):
-    """Goes round between two stages, one visit at a time, and sends for each."""
+    """Goes round between two stages, one visit at a time, and says in the end what it saw."""
 
     async def ping(self) -> Any:
         return await self._round(self.pong)
@@ -128,13 +128,13 @@ class CountsVisits(Journey):
 
     async def _round(self, following: Any) -> Any:
         heard = await self.wait(NEWS, days=10)
-        if heard is None:
-            return None
-        self.memory.setdefault("pages", []).append(heard.page)
-        if heard.page == "last":
-            return None
-        await self.send("counted")
-        return following
+        pages = self.memory.setdefault("pages", [])
+        if heard is not None and heard.page != "last":
+            pages.append(heard.page)
+            return following
+        await self.send("counted", pages=pages)
+        await self.send("thanks")
+        return None
 
 
 JOURNEYS = [

@@ -1,14 +1,17 @@
 """The outside of a run: activities that do as a test says, and a run held by its handle."""
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from temporalio import activity
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
 from activities import signatures as ask
@@ -135,6 +138,28 @@ class Run:
 
         await eventually(look)
 
+    async def says(self, words: str) -> None:
+        """Waits until a line of the story is this."""
+
+        async def look() -> bool:
+            return words in await self.texts()
+
+        await eventually(look)
+
+    async def history(self) -> list[HistoryEvent]:
+        """What Temporal has recorded."""
+        return [event async for event in self.handle.fetch_history_events()]
+
+    async def seen(self, kind: str) -> None:
+        """Waits until the run has dealt with an event of this kind: a workflow task has completed after it."""
+
+        async def look() -> bool:
+            kinds = [EventType.Name(e.event_type).removeprefix("EVENT_TYPE_") for e in await self.history()]
+            wanted = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).upper()
+            return wanted in kinds and "WORKFLOW_TASK_COMPLETED" in kinds[kinds.index(wanted) :]
+
+        await eventually(look)
+
     async def outcome(self) -> str:
         """How it ends."""
         async with asyncio.timeout(15):
@@ -149,7 +174,14 @@ class Stage:
     world: World
     task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
 
-    async def start(self, journey: type[Journey], *, rate: float = 1, **changes: Any) -> Run:
+    async def start(
+        self,
+        journey: type[Journey],
+        *,
+        rate: float = 1,
+        first_signal: tuple[str, Mapping[str, Any]] | None = None,
+        **changes: Any,
+    ) -> Run:
         """Starts a run whose clock goes ``rate`` times as fast as the machine's."""
         now = datetime.now(UTC)
         given = RunInput(
@@ -167,6 +199,8 @@ class Stage:
             id=f"journey/{journey.card.name}/{given.contact_id}",
             task_queue=self.task_queue,
             result_type=str,
+            start_signal=first_signal[0] if first_signal else None,
+            start_signal_args=[first_signal[1]] if first_signal else [],
         )
         return Run(handle, given)
 

@@ -1,0 +1,527 @@
+"""The ``perennial`` command. Each command imports what it needs when it runs, so that ``--help`` is quick."""
+
+import errno
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from contacts.events import Identity
+    from ops.claim import Running
+    from ops.output import Output
+    from settings import Settings
+
+
+T = TypeVar("T")
+
+
+class OneLine(TyperGroup):
+    """The command with its exit statuses. Whatever goes wrong is one line on standard error, never a trace."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Runs the command line and exits: 0, 1 if it could not be done, 2 if it was wrong."""
+        try:
+            status = super().main(*args, **{**extra, "standalone_mode": False})
+            sys.stdout.flush()
+        except Exception as problem:
+            status = _told(problem)
+        sys.exit(status)
+
+
+def _told(problem: Exception) -> int:
+    from ops.output import Failure, printable
+
+    if isinstance(problem, OSError) and problem.errno == errno.EPIPE:
+        # Whoever read us has seen enough; nor may the interpreter's own last flush complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(problem, typer.TyperException):
+        message, status = _usage(problem), problem.exit_code
+    elif isinstance(problem, typer.Abort):
+        message, status = "stopped", 1
+    elif isinstance(problem, Failure):
+        message, status = str(problem), problem.status
+    elif os.environ.get("PERENNIAL_DEBUG") == "1":
+        raise problem
+    else:
+        name = type(problem).__name__
+        message, status = f"unexpected {name}: {problem} (PERENNIAL_DEBUG=1 shows where)", 1
+    sys.stderr.write(f"perennial: {' '.join(printable(message).split())}\n")
+    return status
+
+
+def _usage(problem: typer.TyperException) -> str:
+    message = problem.format_message().rstrip(".")
+    context = getattr(problem, "ctx", None)
+    see = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return message[:1].lower() + message[1:] + see
+
+
+def _example(command: str) -> str:
+    return f"\b\nExample:\n  {command}"
+
+
+def _group(name: str, help: str) -> typer.Typer:
+    group = typer.Typer(name=name, help=help, rich_markup_mode=None)
+    app.add_typer(group)
+    return group
+
+
+app = typer.Typer(
+    name="perennial",
+    cls=OneLine,
+    help="Durable customer journeys: run them, ask about them, try them out.",
+    invoke_without_command=True,
+    rich_markup_mode=None,  # Rich takes longer to load than everything else that help needs
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+event = _group("event", "Send events by hand.")
+contact = _group("contact", "Look at a contact.")
+webhook = _group("webhook", "Debug the webhooks of outside systems.")
+runs = _group("runs", "Look at runs.")
+journeys = _group("journeys", "Look at journeys.")
+handoffs = _group("handoffs", "Hand-offs that wait for a person.")
+inbox = _group("inbox", "Requests of outside systems as they came.")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many lines.")]
+Contact = Annotated[str, typer.Argument(help="An id, e-mail address, phone number or a system's own id.")]
+
+
+@app.callback()
+def _bare(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+def _output(json: bool) -> "Output":
+    from ops.output import JsonLines, RichText
+
+    return JsonLines() if json else RichText()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    return asyncio.run(work)
+
+
+@app.command(epilog=_example("perennial up"))
+def up(
+    data: Annotated[Path | None, typer.Option(help="Where everything is kept; .perennial if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Run everything on this machine, until Ctrl-C."""
+    from settings import DATA
+
+    with _starting() as settings:
+        _run(_up(data or DATA, settings, _output(json)))
+
+
+async def _up(data: Path, settings: "Settings", out: "Output") -> None:
+    import asyncio
+
+    from ops import views
+    from ops.up import interruptible, running
+
+    def announce(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    async def until_told() -> None:
+        async with running(data, settings, announce) as where:
+            out.one(where, views.addresses)
+            await asyncio.Event().wait()
+
+    await interruptible(until_told())
+
+
+@app.command(epilog=_example("perennial demo --exit"))
+def demo(
+    exit: Annotated[bool, typer.Option("--exit", help="End with the story instead of staying up.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Where its data is kept; .perennial if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Run everything and play one contact through it on a fast clock."""
+    from rich.console import Console
+
+    from ops.demo import demo as play
+    from ops.output import JsonLines
+    from settings import DATA
+
+    with _starting():
+        status = _run(play(exit_when_done=exit, data=data or DATA, say=Console(stderr=json)))
+    if json:
+        JsonLines().one({"as_told": status == 0}, str)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _starting() -> "Iterator[Settings]":
+    """The settings of a command that starts everything; what can go wrong with that is one line."""
+    from connectors.configured import MissingCredentials
+    from contacts.policy import PolicyError
+    from ops.claim import AlreadyRunning
+    from ops.engines import EngineFailed
+    from ops.output import Failure
+    from ops.processes import DidNotStart
+    from settings import WrongSetting, load
+
+    try:
+        yield load()
+    except (WrongSetting, PolicyError, MissingCredentials) as problem:
+        raise Failure(str(problem), status=2) from None
+    except (AlreadyRunning, EngineFailed, DidNotStart) as problem:
+        raise Failure(str(problem)) from None
+
+
+@app.command(epilog=_example("perennial simulate tests/scenarios/welcome.yaml"))
+def simulate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Scenario files.")],
+    json: Json = False,
+) -> None:
+    """Play scenario files under skipped time; a miss is shown and exits 1."""
+    raise typer.Exit(_run(_simulate(files, _output(json))))
+
+
+async def _simulate(files: list[Path], out: "Output") -> int:
+    from contacts import policy
+    from ops import scenario, simulate, views
+    from ops.output import Failure
+    from settings import DATA, WrongSetting, load
+
+    try:
+        rules = policy.load(load().policy_file)
+        written = [scenario.read(file) for file in files]
+    except (WrongSetting, policy.PolicyError, scenario.BadScenario) as problem:
+        raise Failure(str(problem), status=2) from None
+    missed = 0
+    async with simulate.stage(DATA) as template:
+        for one in written:
+            played = await simulate.play(template, one, rules)
+            out.many([line.as_json() for line in played.lines], lambda _: views.timeline(played))  # noqa: B023
+            if played.misses:
+                missed += 1
+                print(f"{one.name}: not as expected", *played.misses, sep="\n", file=sys.stderr)
+    return 1 if missed else 0
+
+
+@event.command("send", epilog=_example("perennial event send page.viewed --email ada@example.com page=pricing"))
+def event_send(
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="Such as page.viewed or custom.anything.")],
+    pairs: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The event's data.")] = None,
+    email: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Whose it is, by e-mail address.")] = None,
+    phone: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="... by phone number with country (+49...).")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="... by your own user id.")] = None,
+    anonymous: Annotated[str | None, typer.Option(metavar="ID", help="... by a visitor's anonymous id.")] = None,
+    contact: Annotated[str | None, typer.Option(metavar="ID", help="... by contact id.")] = None,
+    identity: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=VALUE", help="... by a system's id (stripe=cus_1).")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="JSON", help="The event's data as a JSON object.")] = None,
+    occurred: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When it happened (ISO 8601), if not now.")
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Its own id: the same id again is a repeat and does nothing.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Send an event, and see what it does to runs."""
+    named = {"email": email, "phone": phone, "user": user, "anonymous": anonymous, "contact": contact}
+    pairs_of_identity = [(kind, value) for kind, value in named.items() if value is not None]
+    pairs_of_identity += [_identity_pair(text) for text in identity or ()]
+    _run(_event_send(type, pairs or [], pairs_of_identity, data, occurred, id, _output(json)))
+
+
+def _identity_pair(text: str) -> tuple[str, str]:
+    kind, _, value = text.partition("=")
+    return kind, value
+
+
+async def _event_send(
+    type: str,
+    pairs: list[str],
+    named: list[tuple[str, str]],
+    data: str | None,
+    occurred: str | None,
+    id: str | None,
+    out: "Output",
+) -> None:
+    from uuid import uuid4
+
+    from contacts.events import InvalidEvent, event
+    from ops import send, views
+    from ops.installation import opened
+    from ops.output import Failure
+
+    whose = _identities(named)
+    given = send.data_of(type, data, pairs, whose)
+    happened = _moment(occurred) if occurred is not None else None
+    async with opened() as here:
+        now = here.clock.now()
+        try:
+            told = event(
+                type,
+                source="cli",
+                source_id=id or str(uuid4()),
+                occurred_at=happened or now,
+                identities=whose,
+                data=given,
+            )
+        except InvalidEvent as problem:
+            raise Failure(str(problem), status=2) from None
+        out.one(await send.send(here.intake, told, now), views.sent)
+
+
+def _identities(named: list[tuple[str, str]]) -> "tuple[Identity, ...]":
+    from contacts.events import IDENTITY_KINDS, identity
+    from ops.output import Failure
+
+    if not named:
+        raise Failure("say whose event it is: --email, --phone, --user, --anonymous, --contact or --identity", status=2)
+    found = []
+    for kind, value in named:
+        if kind not in IDENTITY_KINDS:
+            raise Failure(f"--identity: no kind {kind!r}; there is {', '.join(IDENTITY_KINDS)}", status=2)
+        one = identity(kind, value)
+        if one is None:
+            form = {"email": "an e-mail address", "phone": "a phone number with its country, such as +4930901820"}
+            raise Failure(f"{kind} {value!r}: is not {form.get(kind, 'an identity')}", status=2)
+        found.append(one)
+    return tuple(found)
+
+
+def _moment(text: str) -> datetime:
+    from ops.output import Failure
+
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Failure(f"--occurred {text!r}: must be a time with an offset, such as 2026-03-02T09:00:00Z", status=2)
+    return found
+
+
+@contact.command("show", epilog=_example("perennial contact show ada@example.com"))
+def contact_show(contact: Contact, json: Json = False) -> None:
+    """Where a contact is, what comes next, and what we know of them."""
+    _run(_contact_show(contact, _output(json)))
+
+
+async def _contact_show(contact: str, out: "Output") -> None:
+    from ops import contact_view, inspect
+    from ops.installation import opened
+    from workflows.registry import CARDS
+
+    async with opened() as here, here.reading() as conn:
+        page = await inspect.contact_page(conn, contact, CARDS, here.policy, here.clock.now())
+    out.one(page, contact_view.contact)
+
+
+@app.command(epilog=_example("perennial explain ada@example.com welcome_second"))
+def explain(
+    contact: Contact,
+    touch: Annotated[str | None, typer.Argument(help="A template's name, or a touch's id or key.")] = None,
+    json: Json = False,
+) -> None:
+    """Why messages were or were not sent to a contact."""
+    _run(_explain(contact, touch, _output(json)))
+
+
+async def _explain(contact: str, touch: str | None, out: "Output") -> None:
+    from ops import explain, explain_view
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        told = await explain.explain(conn, contact, touch, here.policy)
+    out.many(told.parts, lambda _: explain_view.explanation(told))
+
+
+@webhook.command("check", epilog=_example("perennial webhook check capture.json"))
+def webhook_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A captured request as JSON; - for standard input.")],
+    json: Annotated[bool, typer.Option("--json", help="The answer is JSON with or without it.")] = False,
+) -> None:
+    """Judge one captured request without side effects; exits 1 if it is not valid."""
+    from ops import webhook_check
+    from ops.output import Failure, JsonLines
+
+    try:
+        captured = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as problem:
+        raise Failure(f"{file}: {problem.strerror}", status=2) from None
+    try:
+        judgement = webhook_check.judge(webhook_check.read(captured))
+    except webhook_check.BadCapture as problem:
+        raise Failure(f"{file}: {problem}", status=2) from None
+    JsonLines().one(judgement.as_json(), str)
+    raise typer.Exit(0 if judgement.valid else 1)
+
+
+@runs.command("list", epilog=_example("perennial runs list --journey welcome --open"))
+def runs_list(
+    journey: Annotated[str | None, typer.Option(help="Only this journey's.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only those in this stage.")] = None,
+    contact: Annotated[str | None, typer.Option(help="Only this contact's.")] = None,
+    open: Annotated[bool | None, typer.Option("--open/--ended", help="Only open or only ended ones.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only those that ended so, such as converted.")] = None,
+    limit: Limit = 50,
+    json: Json = False,
+) -> None:
+    """Runs, the newest first."""
+    from ops.inspect import Wanted
+
+    _run(_runs_list(Wanted(journey, stage, contact, open, outcome), limit, _output(json)))
+
+
+async def _runs_list(wanted: Any, limit: int, out: "Output") -> None:
+    from ops import inspect, views
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        lines = await inspect.list_runs(conn, wanted, limit)
+    out.many(lines, views.runs)
+
+
+@journeys.command("list", epilog=_example("perennial journeys list"))
+def journeys_list(json: Json = False) -> None:
+    """Every journey."""
+    from ops import cards, views
+    from workflows.registry import CARDS
+
+    _output(json).many([cards.page(card) for card in CARDS], views.journeys)
+
+
+@journeys.command("card", epilog=_example("perennial journeys card welcome"))
+def journeys_card(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The journey's name.")], json: Json = False
+) -> None:
+    """A journey's card: what starts it, whom it is for, how it ends, who owns it."""
+    from ops import cards, views
+    from ops.output import Failure
+    from workflows.registry import CARDS
+
+    found = next((card for card in CARDS if card.name == name), None)
+    if found is None:
+        raise Failure(f"no journey {name!r}; there is {', '.join(card.name for card in CARDS)}")
+    _output(json).one(cards.page(found), views.card)
+
+
+@handoffs.command("list", epilog=_example("perennial handoffs list"))
+def handoffs_list(
+    all: Annotated[bool, typer.Option("--all", help="Also those that were taken.")] = False, json: Json = False
+) -> None:
+    """Hand-offs that wait for a person, the most urgent first."""
+    _run(_handoffs_list(all, _output(json)))
+
+
+async def _handoffs_list(all: bool, out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+    from ops.shared_columns import NOT_TAKEN
+
+    async with opened() as here, here.reading() as conn:
+        lines = await queues.list_handoffs(conn, here.clock.now(), *([] if all else [NOT_TAKEN]))
+    out.many(lines, views.handoffs)
+
+
+@handoffs.command("ack", epilog=_example("perennial handoffs ack 1f0c2d3e --by Kim"))
+def handoffs_ack(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The hand-off's id, or the beginning of it.")],
+    by: Annotated[str, typer.Option(help="Who takes it.")],
+    json: Json = False,
+) -> None:
+    """Take a hand-off: reminders stop, and the run goes on."""
+    _run(_handoffs_ack(id, by, _output(json)))
+
+
+async def _handoffs_ack(id: str, by: str, out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+
+    async with opened() as here:
+        line = await queues.take(here.intake, id, by, here.clock.now())
+    out.one(line, views.taken)
+
+
+@inbox.command("list", epilog=_example("perennial inbox list --failed"))
+def inbox_list(
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that were not understood.")] = False,
+    limit: Limit = 50,
+    json: Json = False,
+) -> None:
+    """Stored requests, the newest first."""
+    _run(_inbox_list(failed, limit, _output(json)))
+
+
+async def _inbox_list(failed: bool, limit: int, out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        lines = await queues.list_inbox(conn, limit, *([queues.FAILED] if failed else []))
+    out.many(lines, views.inbox)
+
+
+@inbox.command("retry", epilog=_example("perennial inbox retry"))
+def inbox_retry(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="All that failed if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Read stored requests again after a fix; exits 1 if one is still not understood."""
+    _run(_inbox_retry(ids or [], _output(json)))
+
+
+async def _inbox_retry(ids: list[int], out: "Output") -> None:
+    import logging
+
+    import structlog
+
+    from contacts.inbox import Inbox
+    from ops import retry, views
+    from ops.installation import opened
+
+    # The answer says what failed; a log line on standard output would break the JSON.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    failed = 0
+    async with opened() as here:
+        async for one in retry.retry(Inbox(here.intake), retry.sources(here.settings), here.clock, ids):
+            out.one(one, views.retried)
+            failed += one.error is not None
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(epilog=_example("perennial reviews --json"))
+def reviews(json: Json = False) -> None:
+    """Runs somebody should look at."""
+    _run(_reviews(_output(json)))
+
+
+async def _reviews(out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        lines = await queues.list_reviews(conn)
+    out.many(lines, views.reviews)
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="perennial")
+
+
+if __name__ == "__main__":
+    main()

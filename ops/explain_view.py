@@ -1,0 +1,74 @@
+"""How a person reads an explanation."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ops.explain import Decision, Explanation, Skipped, Touch
+from ops.looks import coloured, inset, labelled, short, text
+from ops.output import stamp
+
+
+def explanation(told: Explanation) -> RenderableType:
+    """Every touch with its decisions, and every journey not entered."""
+    head = Text.assemble(text(told.contact, "bold"), text(f"  {told.contact_id}", "dim"))
+    if not told.parts:
+        return Group(head, "Nothing was ever to be sent, and no journey was passed over.")
+    return Group(head, *(_skip(p) if isinstance(p, Skipped) else _touch(p) for p in told.parts))
+
+
+def _skip(skip: Skipped) -> RenderableType:
+    line = Text.assemble(text(skip.journey, "cyan"), " not entered on ", text(f"{skip.event}: {skip.reason}"))
+    return Group("", Text.assemble(Text(short(skip.at), "dim"), "  ", line))
+
+
+def _touch(touch: Touch) -> RenderableType:
+    settled = f" {stamp(touch.settled_at)}" if touch.settled_at else ""
+    head = Text.assemble(
+        text(touch.template, "bold"), text(f"  {touch.channel}, {touch.purpose}  "), coloured(touch.status), settled
+    )
+    rows = [
+        ("journey", text(f"{touch.journey}, stage {touch.stage}")),
+        *([("subject", text(touch.subject))] if touch.subject else []),
+        *([("because", text(touch.reason))] if touch.status in ("failed", "unknown") and touch.reason else []),
+        ("consent", _consent_used(touch)),
+        *([("template", text(touch.template_hash))] if touch.template_hash else []),
+        *([("provider", text(_provider(touch)))] if touch.provider else []),
+        ("touch", text(touch.touch_id)),
+    ]
+    return Group("", head, inset(_decisions(touch.decisions)), labelled(rows))
+
+
+def _decisions(decisions: Sequence[Decision]) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for decision in decisions:
+        table.add_row(short(decision.at), coloured(decision.verdict), _why(decision))
+    return table
+
+
+def _why(decision: Decision) -> Text:
+    under = f"policy {decision.policy_version}, code {decision.code_version}"
+    if decision.verdict == "send":
+        return Text.assemble("Nothing spoke against it.", text(f" {under}", "dim"))
+    asked = f" Asked again {stamp(decision.until)} at the latest." if decision.until else ""
+    said = text(" ".join(filter(None, (decision.because, decision.details))) + asked)
+    return Text.assemble(said, text(f" {decision.reason}, {under}", "dim"))
+
+
+def _consent_used(touch: Touch) -> Text:
+    used = touch.consent
+    if used is None:
+        return Text("none on record" + ("" if touch.consent_required else f", and none needed for {touch.purpose}"))
+    word = Text("yes", "green") if used.granted else Text("no", "red")
+    how = "implied by" if used.implied else "by"
+    return Text.assemble(word, text(f", {how} “{used.evidence}” {stamp(used.at)} ({used.event} from {used.source})"))
+
+
+def _provider(touch: Touch) -> str:
+    request = f", request {touch.request_id}" if touch.request_id else ""
+    return f"{touch.provider} {touch.provider_id or ''}".strip() + request

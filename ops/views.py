@@ -1,0 +1,191 @@
+"""How a person reads lists, cards and answers. Text fits 80 columns and uses more where there are more."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ops.cards import CardPage
+from ops.claim import Running
+from ops.inspect import RunLine
+from ops.looks import coloured, columns, journey_name, labelled, short, text
+from ops.queues import HandoffLine, InboxLine, ReviewLine
+from ops.retry import Retried
+from ops.scenario import Line
+from ops.send import Sent
+from ops.simulate import Played
+
+
+def addresses(where: Running) -> RenderableType:
+    """Where everything is, once it runs."""
+    rows = {
+        "gateway": where.gateway,
+        "API page": f"{where.gateway}/docs",
+        "mailbox": f"{where.gateway}/mailbox",
+        "Temporal UI": where.temporal_ui,
+        "Temporal": where.temporal,
+        "database": where.database,
+    }
+    return Group(Text("Perennial is up; Ctrl-C stops it.", "bold"), labelled((k, text(v)) for k, v in rows.items()))
+
+
+def runs(lines: Sequence[RunLine]) -> RenderableType:
+    """Runs, one under the other."""
+    if not lines:
+        return "No run fits."
+    table = columns("contact", "journey, stage", "entered (UTC)", "next or outcome")
+    for line in lines:
+        where = Text.assemble(journey_name(line.journey, line.key), "\n", text(line.stage or "about to begin", "dim"))
+        table.add_row(text(line.contact), where, short(line.entered_at), _how_it_stands(line))
+    return table
+
+
+def _how_it_stands(line: RunLine) -> Text:
+    if line.ended_at is not None:
+        return Text.assemble(coloured(line.outcome or "ended"), text(f"\n{short(line.ended_at)}", "dim"))
+    return text(f"wakes\n{short(line.next_wake)}" if line.next_wake else "at work")
+
+
+def handoffs(lines: Sequence[HandoffLine]) -> RenderableType:
+    """Hand-offs, one under the other; eight characters of the id are enough for ``ack``."""
+    if not lines:
+        return "No hand-off waits for anybody."
+    table = columns("id", "contact", "for", "contact by (UTC)", "why")
+    for line in lines:
+        by = Text(short(line.contact_by))
+        if line.acknowledged_at is not None:
+            by = text(f"taken by {line.acknowledged_by}\n{short(line.acknowledged_at)}", "green")
+        elif line.closed_at is not None:
+            by = text(f"closed\n{short(line.closed_at)}", "green")
+        elif line.overdue:
+            by = Text(f"{short(line.contact_by)}\noverdue", "red")
+        table.add_row(line.handoff_id[:8], text(line.contact), text(line.owner), by, text(line.reason))
+    return table
+
+
+def taken(line: HandoffLine) -> RenderableType:
+    """What is said when somebody takes a hand-off."""
+    return text(f"{line.acknowledged_by} has {line.contact} now: {line.reason}")
+
+
+def inbox(lines: Sequence[InboxLine]) -> RenderableType:
+    """Stored requests, one under the other."""
+    if not lines:
+        return "No request fits."
+    table = columns("id", "from", "received (UTC)", "status", "events", "error")
+    for line in lines:
+        table.add_row(
+            str(line.inbox_id),
+            text(line.connector),
+            short(line.received_at),
+            coloured(line.status),
+            str(line.events),
+            text(line.error or "", "red"),
+        )
+    return table
+
+
+def retried(one: Retried) -> RenderableType:
+    """What came of a request that was read again."""
+    if one.error:
+        return Text.assemble(f"{one.inbox_id}  ", text(one.connector), "  ", text(one.error, "red"))
+    return text(f"{one.inbox_id}  {one.connector}  understood: {one.events} event{'' if one.events == 1 else 's'}")
+
+
+def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
+    """Runs to look at, one under the other."""
+    if not lines:
+        return "Nothing to review."
+    table = columns("since (UTC)", "contact", "journey", "why")
+    for line in lines:
+        table.add_row(short(line.at), text(line.contact), text(line.journey, "cyan"), text(line.reason))
+    return table
+
+
+def journeys(pages: Sequence[CardPage]) -> RenderableType:
+    """Every journey, one under the other."""
+    table = columns("journey", "owner", "purpose", "goal")
+    for page in pages:
+        table.add_row(text(page.name, "cyan"), text(page.owner), page.purpose, text(page.goal))
+    return table
+
+
+def card(page: CardPage) -> RenderableType:
+    """A journey's card in full."""
+    only = [f"only {flag}" for flag in page.only] + [f"not {flag}" for flag in page.unless]
+    key = f"{page.key}: one run for each{', the newest only' if page.newest_only else ''}" if page.key else "none"
+    rows = {
+        "trigger": "\n".join(page.trigger),
+        "audience": page.audience + (f" ({_listed(only)})" if only else ""),
+        "goal": page.goal,
+        "success": "\n".join(page.success),
+        "exits": "\n".join(page.exits),
+        "messages": _listed(page.messages),
+        "owner": page.owner,
+        "purpose": page.purpose,
+        "key": key,
+        "re-entry": page.reentry,
+        "max run": f"{page.max_run_days:g} days",
+        "review by": f"{page.review_by:%-d %b %Y}",
+        "stages": " → ".join(page.stages),
+        "hears": "\n".join(page.hears) or "nothing but its exits",
+    }
+    about = Padding(text(page.about), (0, 0, 1, 0))
+    return Group(text(page.name, "bold cyan"), about, labelled((k, text(v)) for k, v in rows.items()))
+
+
+def sent(answer: Sent) -> RenderableType:
+    """What an event did."""
+    if answer.result == "repeat":
+        return text(f"{answer.type}: known already, so nothing happened")
+    rows: list[tuple[str, RenderableType]] = [("contact", text(answer.contact_id)), ("event", text(answer.event_id))]
+    for label, runs_, detail in (
+        ("started", answer.started, None),
+        ("ended", answer.ended, "outcome"),
+        ("told", answer.told, None),
+        ("skipped", answer.skipped, "reason"),
+    ):
+        for run in runs_:
+            named = journey_name(str(run["journey"]), run.get("key"))
+            rows.append((label, Text.assemble(named, text(f": {run[detail]}") if detail else "")))
+    if len(rows) == 2:
+        rows.append(("runs", Text("none concerned")))
+    hint = [text(answer.hint, "yellow")] if answer.hint else []
+    return Group(Text.assemble(text(answer.type, "bold"), " stored"), labelled(rows), *hint)
+
+
+def _listed(values: Iterable[object], nothing: str = "none") -> str:
+    return ", ".join(map(str, values)) or nothing
+
+
+def timeline(played: Played) -> RenderableType:
+    """A scenario as it went, and whether that is how its file says it must."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for column in ("right", "left", "left"):
+        grid.add_column(justify=column, no_wrap=column == "right")  # type: ignore[arg-type]
+    grid.add_column(overflow="fold")
+    several = len(played.scenario.people) > 1
+    for line in played.lines:
+        who = Text.assemble(text(f"{line.contact} " if several else ""), text(line.journey or "", "cyan"))
+        grid.add_row(Text(f"day {line.day:.2f}", "dim"), text(line.kind, _KINDS.get(line.kind, "")), who, _what(line))
+    verdict = Text("not as expected", "red") if played.misses else Text("as expected", "green")
+    return Group(text(played.scenario.name, "bold"), grid, verdict, "")
+
+
+_KINDS = {"touch": "green", "wait": "yellow", "drop": "red", "hold": "yellow", "release": "yellow", "exit": "bold"}
+
+
+def _what(line: Line) -> Text:
+    data = line.data
+    names = ("type", "touch", "stage", "outcome", "owner", "by", "reason", "hold", "channel", "subject", "until")
+    if line.kind == "event":
+        shown = {k: v for k, v in data.items() if k not in ("type", "source", "occurred")}
+        return Text.assemble(text(data.get("type", "")), text(" " + _pairs(shown), "dim"))
+    return text(", ".join(str(data[name]) for name in names if data.get(name)))
+
+
+def _pairs(data: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in data.items())

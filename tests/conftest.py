@@ -1,0 +1,71 @@
+"""What tests of the facts share: one real PostgreSQL for all workers, and a fresh migrated database for each test."""
+
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from contacts import database, migrate
+from contacts.intake import Intake
+from contacts.policy import Policy, load
+from ops import engines
+from workflows.registry import CARDS
+
+_TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The URL of a PostgreSQL that every worker of this session uses."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    with engines.postgres(shared / "postgres") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+    """The name of an empty database with the current schema. The first worker makes it, the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    with (shared / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(psycopg.errors.DuplicateDatabase):
+            migrate.upgrade(engines.create_database(postgres_server, _TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+    """A database of this test's own."""
+    name = f"test_{uuid4().hex}"
+    yield engines.create_database(postgres_server, name, template=template_database)
+    engines.drop_database(postgres_server, name)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = database.connect(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def shipped_policy() -> Path:
+    """The policy file of the repository."""
+    return Path(__file__).parents[1] / "policy.toml"
+
+
+@pytest.fixture(scope="session")
+def policy(shipped_policy: Path) -> Policy:
+    return load(shipped_policy)
+
+
+@pytest.fixture
+def intake(engine: AsyncEngine, policy: Policy) -> Intake:
+    return Intake(engine, CARDS, policy)
