@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from contacts.events import Identity
-    from ops.claim import Running
     from ops.output import Output
     from settings import Settings
 
@@ -194,7 +193,7 @@ def simulate(
 
 async def _simulate(files: list[Path], out: "Output") -> int:
     from contacts import policy
-    from ops import scenario, simulate, views
+    from ops import scenario, simulate, timeline_view
     from ops.output import Failure
     from settings import DATA, WrongSetting, load
 
@@ -207,7 +206,7 @@ async def _simulate(files: list[Path], out: "Output") -> int:
     async with simulate.stage(DATA) as template:
         for one in written:
             played = await simulate.play(template, one, rules)
-            out.many([line.as_json() for line in played.lines], lambda _: views.timeline(played))  # noqa: B023
+            out.many([line.as_json() for line in played.lines], lambda _: timeline_view.timeline(played))  # noqa: B023
             if played.misses:
                 missed += 1
                 print(f"{one.name}: not as expected", *played.misses, sep="\n", file=sys.stderr)

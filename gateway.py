@@ -11,11 +11,9 @@ import uvicorn
 from temporalio.service import RPCError
 
 from connectors.cloudevents import CloudEvents
-from connectors.hubspot import HubSpot, HubSpotSettings
+from connectors.configured import MissingCredentials, sources
 from connectors.mailbox import Letters, Mailbox
-from connectors.stripe import Stripe, StripeSettings
 from connectors.track import Track
-from connectors.zendesk import Zendesk, ZendeskSettings
 from contacts import policy
 from contacts.database import connect
 from contacts.intake import Intake
@@ -52,16 +50,16 @@ async def compose(settings: Settings) -> Door:
         except (RPCError, RuntimeError):  # a client that never connected says so by the latter
             return False
 
-    sources = (Stripe(StripeSettings()), HubSpot(HubSpotSettings()), Zendesk(ZendeskSettings()))
     return Door(
         settings=settings,
         intake=intake,
         track=Track(settings.write_keys),
         cloudevents=cloudevents,
-        sources={source.name: source for source in sources},
+        sources=sources(),
         relay=Relay(intake.engine, temporal.TemporalRuns(client, settings.clock, settings.task_queue)).run,
         temporal=temporal_answers,
         letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,
+        temporal_ui=settings.temporal_ui,
     )
 
 
@@ -105,7 +103,7 @@ def main() -> None:
     """Runs the gateway. A wrong setting is one line and exit status 2, a port in use one line and 1."""
     try:
         asyncio.run(serve(load()))
-    except WrongSetting as error:
+    except (WrongSetting, MissingCredentials) as error:
         print(f"gateway: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:

@@ -132,6 +132,7 @@ class Settings(BaseSettings):
         mail_from: The sender of mail, ``Name <address>``.
         mailbox_dir: Where the development mailbox keeps mail; None for no mailbox.
         mailbox_port: The SMTP port of the development mailbox.
+        temporal_ui: Where Temporal's pages are, for the development index.
         clock: The journeys' clock.
         task_queue: The Temporal task queue of worker and gateway.
         build_id: The worker's version; not None turns Worker Versioning on.
@@ -155,6 +156,7 @@ class Settings(BaseSettings):
     mail_from: Annotated[str, AfterValidator(_mailbox_address)] = "Perennial <hello@example.com>"
     mailbox_dir: Path | None = None
     mailbox_port: Port = 1025
+    temporal_ui: Annotated[str, AfterValidator(_web_address)] | None = None
     clock: Annotated[Clock, BeforeValidator(_parts_of_a_clock), AfterValidator(_straight_line)] = Clock()
     task_queue: Annotated[str, Field(min_length=1, max_length=200)] = "perennial"
     build_id: str | None = None

@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import SecretStr
@@ -26,7 +27,6 @@ from contacts.clock import Clock
 from contacts.database import connect
 from contacts.intake import Intake
 from contacts.policy import Policy
-from contacts.specs import Purpose
 from ops import temporal
 from workflows.registry import CARDS, JOURNEYS
 
@@ -37,19 +37,20 @@ _SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attribu
 
 
 def activities(
-    *, engine: AsyncEngine, policy: Policy, out: Outlets, clock: Clock, secret: SecretStr, public_url: str, code_version: str
+    *,
+    engine: AsyncEngine,
+    policy: Policy,
+    out: Outlets,
+    clock: Clock,
+    secret: SecretStr,
+    public_url: str,
+    code_version: str,
 ) -> list[Callable[..., Any]]:
     """Every activity, with what it needs."""
     intake = Intake(engine, CARDS, policy)
 
-    def links(contact_id: str, channel: str, purpose: Purpose, key: str) -> Mapping[str, str]:
-        token = preferences.make(secret, contact_id=contact_id, channel=channel, purpose=purpose, touch=key)
-        return {
-            "unsubscribe_url": f"{public_url}/u/{token}",
-            "preferences_url": f"{public_url}/preferences/{token}",
-        }
-
-    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock)
+    links = partial(preferences.links, secret, public_url)
+    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory)
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)
     return [

@@ -12,8 +12,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities import signatures as ask
 from activities.record import write_lines
 from activities.running import RunTime, pulse
-from connectors.base import Accepted, Message, Sender
-from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
+from connectors.base import Accepted, Directory, Message, Sender
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from contacts import store
 from contacts.claims import Claim, Gate
 from contacts.clock import Clock
 from contacts.events import event, identities
@@ -37,18 +38,46 @@ class Deliver:
     senders: Mapping[str, Sender]
     links: Links
     clock: Clock
+    directory: Directory | None = None
 
     @activity.defn(name=ask.DELIVER)
     async def deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
         """Sends a touch if it may go out now. Safe to repeat at any point."""
         time = RunTime(request.run.now, self.clock)
         async with pulse():
+            if request.channel == "email" and self.directory is not None:
+                await self._learn_address(request.run.contact_id, self.directory, time.now())
             claim = await self._claim(request, time.now())
             if claim.status == "claimed":
                 return await self._send(request, claim, time)
             if claim.status == "reclaimed":
                 return await self._find_out(request, claim, time) or await self._send(request, claim, time)
             return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
+
+    async def _learn_address(self, contact_id: str, directory: Directory, now: datetime) -> None:
+        """A contact known only by another system's id may have an address there; without one the gate would drop."""
+        async with self.engine.connect() as conn:
+            if (await store.find(conn, contact_id)).address("email") is not None:
+                return
+            ids = await store.identities_of(conn, contact_id, directory.name)
+        for id in ids:
+            try:
+                address = await directory.email(id)
+            except NeverAgain:
+                continue
+            except ConnectorError as error:
+                raise ApplicationError(str(error), type=type(error).__name__) from None
+            if address is not None:
+                found = event(
+                    "contact.updated",
+                    source=directory.name,
+                    source_id=f"looked-up/{id}/{address}",
+                    occurred_at=now,
+                    identities=identities((directory.name, id), ("email", address)),
+                    data={"email": address},
+                )
+                await self.intake.record(found, now)
+                return
 
     async def _claim(self, request: ask.DeliverRequest, now: datetime) -> Claim:
         if request.channel not in self.senders:

@@ -30,7 +30,8 @@ async def write_lines(
             kind=line.kind,  # type: ignore[arg-type]
             journey=run.journey,
             run_id=run.run_id,
-            once=f"run/{run.run_id}/{line.seq}",
+            # A note may be taken in a workflow task that is then done over and goes another way.
+            once=f"run/{run.run_id}/{line.seq}/{line.kind}/{line.stage}",
             data={"stage": line.stage, "until": line.until.isoformat() if line.until else None, **line.data},
         )
         for line in lines

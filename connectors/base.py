@@ -4,6 +4,7 @@
 ``Sender``  delivers messages on one channel.
 ``Crm``     keeps a contact, a task, a note in the sales team's system.
 ``Alert``   tells people who work here.
+``Directory``  knows the address behind its own id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -181,3 +182,14 @@ class Alert(Protocol):
 
     async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
         """Tells them; returns the provider's id of the message. May raise the errors of ``connectors.errors``."""
+
+
+@runtime_checkable
+class Directory(Protocol):
+    """A system that knows the address behind its own id. May raise the errors of ``connectors.errors``."""
+
+    name: ClassVar[str]
+    """Also the kind of identity it can look up."""
+
+    async def email(self, id: str) -> str | None:
+        """The e-mail address of whoever has this id there; None if it knows none."""

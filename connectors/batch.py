@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from connectors.base import Refused
-from contacts.events import Event
+from contacts.events import Event, PartlyUnderstood
 
 DEEPEST = 64
 """Levels of nesting in a body; nothing honest needs as many, and deeper ones break serialisers downstream."""
@@ -14,7 +14,7 @@ DEEPEST = 64
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a call, or a part of it, was not understood. ``index`` is the call's place in the body, from 0."""
+    """What is wrong with a call. ``index`` is its place in the body, from 0."""
 
     index: int
     reason: str
@@ -22,19 +22,26 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was understood of a body: its events, and what is wrong with the rest."""
+    """What was understood of a body.
+
+    Attributes:
+        events: The events of every call that was understood.
+        problems: Calls that were not.
+        remarks: What had to be left out of the others.
+    """
 
     events: tuple[Event, ...]
     problems: tuple[Problem, ...]
+    remarks: tuple[Problem, ...] = ()
 
     def understood(self) -> tuple[Event, ...]:
         """The events.
 
         Raises:
-            ValueError: There are problems and no events: the body as a whole was not understood.
+            PartlyUnderstood: Some calls were not; the events of the others come with it.
         """
-        if self.problems and not self.events:
-            raise ValueError(self.problems[0].reason)
+        if self.problems:
+            raise PartlyUnderstood(self.problems[0].reason, self.events)
         return self.events
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from connectors.base import Alert, Crm, Sender, Source
+from connectors.base import Alert, Crm, Directory, Sender, Source
 from connectors.hubspot import HubSpot, HubSpotSettings
 from connectors.recording import Recording
 from connectors.slack import Slack, SlackSettings
@@ -27,12 +27,14 @@ class Outlets:
 
     Attributes:
         senders: By channel.
+        directory: Where the address of a contact without one may be found; None where there is no such system.
         stand_ins: What a recording connector does because credentials are missing, by variable.
     """
 
     senders: Mapping[str, Sender]
     crm: Crm
     alert: Alert
+    directory: Directory | None = None
     stand_ins: tuple[str, ...] = ()
 
 
@@ -52,7 +54,7 @@ def outlets(*, mail_from: str, production: bool) -> Outlets:
         MissingCredentials: In production, when one has none; anywhere, when one has wrong ones.
     """
     try:
-        smtp, hubspot, slack = SmtpSettings(), HubSpotSettings(), SlackSettings()
+        smtp, hubspot, slack, stripe = SmtpSettings(), HubSpotSettings(), SlackSettings(), StripeSettings()
     except ValidationError as error:
         raise _wrong(error) from None
     missing = tuple(
@@ -72,6 +74,7 @@ def outlets(*, mail_from: str, production: bool) -> Outlets:
         senders={"email": Smtp(smtp, mail_from) if smtp.host else recording},
         crm=HubSpot(hubspot) if hubspot.access_token else recording,
         alert=Slack(slack) if slack.bot_token and slack.channel else recording,
+        directory=Stripe(stripe) if stripe.api_key else None,
         stand_ins=missing,
     )
 

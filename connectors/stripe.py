@@ -87,6 +87,11 @@ class Stripe:
             return None
         return None if found.deleted else found
 
+    async def email(self, id: str) -> str | None:
+        """See ``Directory.email``."""
+        found = await self.customer(id)
+        return found.email if found else None
+
     async def customer_by_email(self, email: str) -> Customer | None:
         """The newest customer with exactly this address (Stripe tells cases apart, and allows several); None if none.
 

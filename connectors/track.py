@@ -23,7 +23,17 @@ from pydantic.alias_generators import to_camel
 from connectors.base import Refused, Request
 from connectors.batch import Problem, Reading, load_json
 from connectors.webhook import one_line_errors
-from contacts.events import DATA, TYPE_PATTERN, Event, Identity, InvalidEvent, event, identities, identity
+from contacts.events import (
+    DATA,
+    TYPE_PATTERN,
+    Event,
+    Identity,
+    InvalidEvent,
+    event,
+    identities,
+    identity,
+    minor_digits,
+)
 
 CALL_LIMIT = 32 * 1024
 """Bytes of one call."""
@@ -155,6 +165,7 @@ class Track:
         """
         events: list[Event] = []
         problems: list[Problem] = []
+        remarks: list[Problem] = []
         # A call without an id of its own gets one that is the same when the stored request is read again.
         made = sha256(request.body + received_at.isoformat().encode()).hexdigest()[:32]
         for index, call in enumerate(_calls(request, _document(request))):
@@ -166,8 +177,8 @@ class Track:
                 events += given.events()
             except InvalidEvent as error:
                 problems.append(Problem(index, str(error)))
-            problems += [Problem(index, reason) for reason in given.unusable]
-        return Reading(tuple(events), tuple(problems))
+            remarks += [Problem(index, reason) for reason in given.unusable]
+        return Reading(tuple(events), tuple(problems), tuple(remarks))
 
     def _knows(self, offered: object) -> bool:
         if not isinstance(offered, str):
@@ -403,34 +414,6 @@ _COMMERCE = {
     "order_refunded": "purchase.refunded",
 }
 
-_EXPONENTS = {
-    **dict.fromkeys(
-        (
-            "BIF",
-            "CLP",
-            "DJF",
-            "GNF",
-            "ISK",
-            "JPY",
-            "KMF",
-            "KRW",
-            "PYG",
-            "RWF",
-            "UGX",
-            "UYI",
-            "VND",
-            "VUV",
-            "XAF",
-            "XOF",
-            "XPF",
-        ),
-        0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
-"""Digits of the minor unit where ISO 4217 has other than two."""
-
 
 def _minor_units(properties: Mapping[str, Any]) -> tuple[int, str] | None:
     """The amount in minor units with its currency; None where none is given.
@@ -448,7 +431,7 @@ def _minor_units(properties: Mapping[str, Any]) -> tuple[int, str] | None:
         raise InvalidEvent("properties.currency", "an amount needs one, such as EUR")
     try:
         # str() of a float is the shortest text that means it, so 49.9 is 49.9 here and not 49.89999...
-        exact = Decimal(str(amount).strip()).scaleb(_EXPONENTS.get(currency, 2))
+        exact = Decimal(str(amount).strip()).scaleb(minor_digits(currency))
         minor = exact.quantize(Decimal(1), ROUND_HALF_UP)
     except ArithmeticError:
         minor = Decimal("NaN")

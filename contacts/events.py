@@ -114,6 +114,26 @@ Minor = Annotated[int, Field(strict=True)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
+_MINOR_DIGITS = {
+    "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
+    "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+    "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
+    "CLF": 4, "UYW": 4,
+}  # fmt: skip
+
+
+def minor_digits(currency: str) -> int:
+    """Decimal places of a currency's minor unit, by ISO 4217.
+
+    Locale libraries carry CLDR's digits, which say how many are customary to show: for some currencies fewer than the
+    minor unit has, so that they cannot place the decimal point.
+
+    >>> minor_digits("EUR"), minor_digits("JPY"), minor_digits("KWD")
+    (2, 0, 3)
+    """
+    return _MINOR_DIGITS.get(currency, 2)
+
+
 class _Money(_Data):
     value: Minor | None = None
     currency: Currency | None = None
@@ -285,7 +305,12 @@ def event(
         if model is not None:
             clean = model.model_validate(clean).model_dump(mode="json", exclude_none=True)
         return Event(
-            type=type, source=source, source_id=source_id, occurred_at=occurred_at, identities=identities, data=clean
+            type=type,
+            source=source,
+            source_id=_storable(source_id),
+            occurred_at=occurred_at,
+            identities=identities,
+            data=clean,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -294,7 +294,7 @@ def _suppress(facts: Facts, event: Happening) -> Facts:
 
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
-_OWN_WORDS = ("handoff.", "hold.", "consent.", "message.", "contact.merged", "contact.erased")
+_OWN_WORDS = ("handoff.", "hold.", "consent.", "message.", "contact.updated", "contact.merged", "contact.erased")
 
 
 def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:

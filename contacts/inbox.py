@@ -69,14 +69,14 @@ class Inbox:
 
     async def understand(self, inbox_id: int, parse: Callable[[], Sequence[Event]], now: datetime) -> Outcome:
         """Parses a stored request and records its events; safe to repeat, since every event is recorded once."""
-        problems: list[ValueError] = []
+        problems: list[Exception] = []
         found: Sequence[Event] = ()
         try:
             found = parse()
         except PartlyUnderstood as problem:
             found = problem.events
             problems.append(problem)
-        except ValueError as problem:
+        except Exception as problem:  # a fault of the parser's: the request is verified, and must not be lost for it
             problems.append(problem)
         for event in found:
             try:
@@ -95,5 +95,5 @@ class Inbox:
         return Outcome(inbox_id, len(found), error)
 
 
-def _one_line(problem: ValueError) -> str:
+def _one_line(problem: Exception) -> str:
     return f"{type(problem).__name__}: {' '.join(str(problem).split())}"[:500]

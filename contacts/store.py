@@ -82,6 +82,12 @@ async def _existing(conn: AsyncConnection, text: str) -> str | None:
     return (await conn.execute(query)).scalar_one_or_none()
 
 
+async def identities_of(conn: AsyncConnection, contact_id: str, kind: str) -> list[str]:
+    """The contact's identities of a kind."""
+    mine = sa.and_(identities.c.contact_id == contact_id, identities.c.kind == kind)
+    return list((await conn.execute(sa.select(identities.c.value).where(mine).order_by(identities.c.since))).scalars())
+
+
 async def save(conn: AsyncConnection, facts: Facts) -> None:
     """Writes a locked contact's facts back."""
     document = _FACTS.dump_python(facts, mode="json")

@@ -40,4 +40,5 @@ async def take(door: Door, source: Reader, request: Request) -> tuple[int, list[
         parse=reading.understood,
         now=now,
     )
-    return outcome.events, [Fault(index=p.index, error=p.reason) for p in reading.problems]
+    wrong = sorted((*reading.problems, *reading.remarks), key=lambda p: p.index)
+    return outcome.events, [Fault(index=p.index, error=p.reason) for p in wrong]

@@ -105,6 +105,6 @@ class Unexpected:
         except Exception as error:
             if scope["type"] != "http" or begun:
                 raise
-            where = "".join(traceback.format_tb(error.__traceback__))
+            where = "".join(traceback.format_tb(error.__traceback__)[-3:])
             log.error("request.failed", error=type(error).__name__, where=where)
             await JSONResponse(error_body(500, "something went wrong on our side"), 500)(scope, receive, send)

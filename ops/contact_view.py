@@ -1,7 +1,6 @@
 """How a person reads the page of a contact."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,7 +8,7 @@ from rich.text import Text
 
 from contacts.facts import Consent, Hold
 from ops.inspect import ContactPage, OpenRun, RunLine
-from ops.looks import coloured, inset, journey_name, labelled, short, text
+from ops.looks import coloured, inset, journey_name, labelled, pairs, short, text
 from ops.output import stamp
 
 
@@ -63,12 +62,11 @@ def _about(page: ContactPage) -> Iterable[tuple[str, RenderableType]]:
     yield "holds", text("\n".join(map(_hold, page.holds)) or "none")
     suppressed = "\n".join(f"{s.address} ({s.channel}): {s.reason} {stamp(s.at)}" for s in page.suppressions)
     yield "suppressed", text(suppressed or "no address", "red" if suppressed else "")
-    hot = f"{'at or over' if page.score.hot else 'under'} the {page.score.handoff_at:g} of a hand-off"
-    yield "score", text(f"{page.score.points:g}, {hot}")
+    yield "score", text(f"{page.score.points:g} of the {page.score.handoff_at:g} for a hand-off")
     if page.entry_point is not None:
         entry = {k: v for k, v in page.entry_point.items() if k not in ("at", "type")}
         came = f"{page.entry_point['type']} {stamp(page.entry_point['at'])}"
-        yield "came by", text(came + (f" ({_data(entry)})" if entry else ""))
+        yield "came by", text(came + (f" ({pairs(entry)})" if entry else ""))
 
 
 def _once(label: str) -> Iterable[str]:
@@ -100,7 +98,8 @@ def _ended(lines: Sequence[RunLine]) -> Table:
 def _touches(page: ContactPage) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for touch in page.touches:
-        why = f" ({touch.reason})" if touch.reason else ""
+        reason = "its run ended first" if touch.status == "waiting" and touch.run_ended else touch.reason
+        why = f" ({reason})" if reason else ""
         status = Text.assemble(coloured(touch.status), text(why))
         table.add_row(Text(short(touch.at), "dim"), text(touch.template), touch.channel, status)
     return table
@@ -112,14 +111,10 @@ def _events(page: ContactPage) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for event in page.events:
-        known = Text.assemble(text(event.source, "dim"), text(f" {_data(event.data)}"))
+        known = Text.assemble(text(event.source, "dim"), text(f" {pairs(event.data)}"))
         table.add_row(Text(short(event.occurred_at), "dim"), text(event.type), known)
     return table
 
 
 def _section(title: str, *parts: RenderableType) -> Group:
     return Group("", Text(title, "bold"), *parts)
-
-
-def _data(data: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in data.items())

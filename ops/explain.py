@@ -12,8 +12,9 @@ from contacts import facts as facts_module
 from contacts import journal, store
 from contacts.facts import Consent, Facts, Happening
 from contacts.policy import Policy
-from contacts.tables import decisions, events, touches
+from contacts.tables import contacts, decisions, events, runs, touches
 from ops.output import Failure, stamp
+from ops.shared_columns import CONTACT
 
 REASONS: Mapping[str, str] = {
     "erased": "The contact was erased, and nothing may reach them again.",
@@ -77,6 +78,8 @@ class Touch:
     """The story of one touch.
 
     Attributes:
+        run_ended_at: When the run ended; what was waiting then never went out.
+        run_ended_by: The event that ended it; None where it came to its own end.
         consent_required: Whether the policy asks for a consent for this purpose.
         consent: The record in force at the last decision; None where there was none.
         decisions: Every answer of the gate, in order of time.
@@ -101,6 +104,9 @@ class Touch:
     provider_id: str | None
     request_id: str | None
     template_hash: str | None
+    run_outcome: str | None
+    run_ended_at: datetime | None
+    run_ended_by: str | None
     consent_required: bool
     consent: ConsentUsed | None
     decisions: Sequence[Decision]
@@ -140,7 +146,7 @@ async def explain(conn: AsyncConnection, contact: str, touch: str | None, policy
     facts = await store.find(conn, contact)
     told = await _touches(conn, facts.contact_id)
     chosen = [t for t in told if touch is None or touch in (t.row.template, t.row.id, t.row.key)]
-    who = facts.address("email") or facts.address("sms") or facts.contact_id
+    who = (await conn.execute(sa.select(CONTACT).where(contacts.c.id == facts.contact_id))).scalar_one()
     if touch is not None and not chosen:
         names = ", ".join(dict.fromkeys(t.row.template for t in told)) or "none at all"
         raise Failure(f"{who} has no touch {touch!r}; touches so far: {names}")
@@ -171,7 +177,14 @@ class _Word:
 
 async def _touches(conn: AsyncConnection, contact_id: str) -> list[_Touched]:
     mine = touches.c.contact_id == contact_id
-    rows = (await conn.execute(sa.select(touches).where(mine).order_by(touches.c.asked_at, touches.c.id))).all()
+    told = (
+        sa.select(touches, runs.c.outcome, runs.c.exited_at, runs.c.ended_at, events.c.type.label("ended_by"))
+        .join(runs, runs.c.id == touches.c.run_id)
+        .outerjoin(events, events.c.id == runs.c.exit_event)
+        .where(mine)
+        .order_by(touches.c.asked_at, touches.c.id)
+    )
+    rows = (await conn.execute(told)).all()
     query = sa.select(decisions).join(touches, touches.c.id == decisions.c.touch_id).where(mine)
     decided = (await conn.execute(query.order_by(decisions.c.at, decisions.c.id))).all()
     return [_Touched(row, [d for d in decided if d.touch_id == row.id]) for row in rows]
@@ -215,6 +228,9 @@ def _touch(touched: _Touched, words: Sequence[_Word], policy: Policy) -> Touch:
         provider_id=row.provider_id,
         request_id=row.request_id,
         template_hash=row.template_hash,
+        run_outcome=row.outcome,
+        run_ended_at=min((t for t in (row.exited_at, row.ended_at) if t is not None), default=None),
+        run_ended_by=row.ended_by,
         consent_required=row.purpose in policy.consent.required,
         consent=_consent_at(row, words, asked_last, policy),
         decisions=[_decision(d) for d in touched.decided],

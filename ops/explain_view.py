@@ -30,7 +30,7 @@ def _touch(touch: Touch) -> RenderableType:
         text(touch.template, "bold"), text(f"  {touch.channel}, {touch.purpose}  "), coloured(touch.status), settled
     )
     rows = [
-        ("journey", text(f"{touch.journey}, stage {touch.stage}")),
+        ("journey", text(f"{touch.journey}, stage {touch.stage}{_end_of_run(touch)}")),
         *([("subject", text(touch.subject))] if touch.subject else []),
         *([("because", text(touch.reason))] if touch.status in ("failed", "unknown") and touch.reason else []),
         ("consent", _consent_used(touch)),
@@ -39,6 +39,14 @@ def _touch(touch: Touch) -> RenderableType:
         ("touch", text(touch.touch_id)),
     ]
     return Group("", head, inset(_decisions(touch.decisions)), labelled(rows))
+
+
+def _end_of_run(touch: Touch) -> str:
+    if touch.run_ended_at is None:
+        return ""
+    by = f" by {touch.run_ended_by}" if touch.run_ended_by else ""
+    first = ", before this could go out" if touch.status == "waiting" else ""
+    return f"; the run {touch.run_outcome or 'ended'}{by} {stamp(touch.run_ended_at)}{first}"
 
 
 def _decisions(decisions: Sequence[Decision]) -> RenderableType:

@@ -106,7 +106,12 @@ class EventLine:
 
 @dataclass(frozen=True)
 class TouchLine:
-    """One attempt to reach the contact. ``at``: when it was settled, else when it was asked for."""
+    """One attempt to reach the contact.
+
+    Attributes:
+        at: When it was settled, else when it was asked for.
+        run_ended: Its run is over: what waits now will never go out.
+    """
 
     touch_id: str
     at: datetime
@@ -117,6 +122,7 @@ class TouchLine:
     status: str
     reason: str | None
     subject: str | None
+    run_ended: bool
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ async def contact_page(
     by_name = {card.name: card for card in cards}
     return ContactPage(
         contact_id=mine,
-        contact=facts.address("email") or facts.address("sms") or mine,
+        contact=(await conn.execute(sa.select(CONTACT).where(contacts.c.id == mine))).scalar_one(),
         now=now,
         runs=[await _open_run(conn, row, by_name.get(row.journey), now) for row in open_rows],
         ended=await list_runs(conn, Wanted(contact=mine, open=False), RECENT),
@@ -269,10 +275,26 @@ async def _recent_events(conn: AsyncConnection, contact_id: str) -> list[EventLi
 async def _recent_touches(conn: AsyncConnection, contact_id: str) -> list[TouchLine]:
     at = sa.func.coalesce(touches.c.settled_at, touches.c.claimed_at, touches.c.asked_at).label("at")
     rows = await conn.execute(
-        sa.select(touches, at).where(touches.c.contact_id == contact_id).order_by(at.desc(), touches.c.id).limit(RECENT)
+        sa.select(touches, at, runs.c.exited_at, runs.c.ended_at)
+        .join(runs, runs.c.id == touches.c.run_id)
+        .where(touches.c.contact_id == contact_id)
+        .order_by(at.desc(), touches.c.id)
+        .limit(RECENT)
     )
     return [
-        TouchLine(r.id, r.at, r.template, r.channel, r.purpose, r.journey, r.status, r.reason, r.subject) for r in rows
+        TouchLine(
+            touch_id=r.id,
+            at=r.at,
+            template=r.template,
+            channel=r.channel,
+            purpose=r.purpose,
+            journey=r.journey,
+            status=r.status,
+            reason=r.reason,
+            subject=r.subject,
+            run_ended=r.exited_at is not None or r.ended_at is not None,
+        )
+        for r in rows
     ]
 
 
@@ -296,7 +318,7 @@ async def _open_run(conn: AsyncConnection, run: Any, card: Card | None, now: dat
         where=_where(run),
         next=await _next(conn, run, waiting, handed, now),
         message=_message(upcoming, waiting, handed, asked),
-        channel=waiting.channel if waiting else _channel_of(upcoming),
+        channel=_channel(upcoming, waiting, handed),
         owner=_owner(card, handed),
         success=_success(card),
     )
@@ -317,7 +339,8 @@ async def _next(conn: AsyncConnection, run: Any, waiting: Any, handed: Any, now:
         held = f" ({waiting.reason})" if waiting.reason else ""
         return f"asks the gate again for {waiting.template}{until}{held}"
     if handed is not None:
-        return f"waits for {handed.owner} to take the hand-off until {stamp(handed.contact_by)}"
+        due = "until" if now <= handed.contact_by else "overdue since"
+        return f"waits for {handed.owner} to take the hand-off, {due} {stamp(handed.contact_by)}"
     line = await _last_wait(conn, run.id)
     if line is None or run.next_wake is None or run.next_wake < now:
         return "is at work on it"
@@ -362,9 +385,13 @@ def _message(upcoming: str | None, waiting: Any, handed: Any, asked: Sequence[An
     return f"{upcoming}{'' if waiting else ', if nothing ends the run before'}{last}"
 
 
-def _channel_of(template: str | None) -> str:
+def _channel(template: str | None, waiting: Any, handed: Any) -> str:
     from templates.render import TemplateError, declared
 
+    if waiting is not None:
+        return str(waiting.channel)
+    if handed is not None:
+        return "the person's own choice"
     try:
         return next((d.channel for d in declared() if d.name == template), "none")
     except TemplateError:

@@ -1,7 +1,8 @@
 """The pieces of text that every view is made of. Nothing in them can steer the terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -32,11 +33,11 @@ def short(at: datetime) -> str:
     return f"{at:%-d %b %Y %H:%M}"
 
 
-def columns(*names: str) -> Table:
-    """An empty table with these headings."""
+def columns(*names: str, wrap: Sequence[str]) -> Table:
+    """An empty table with these headings; the columns in ``wrap`` give way where there is little room."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name not in wrap)
     return table
 
 
@@ -58,3 +59,8 @@ def inset(part: RenderableType) -> Padding:
 def journey_name(journey: str, key: str | None) -> Text:
     """A journey, and the key of the run."""
     return Text.assemble(text(journey, "cyan"), text(f" {key}" if key else "", "dim"))
+
+
+def pairs(data: Mapping[str, Any]) -> str:
+    """An event's data in a line, without what is empty."""
+    return ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, "", [], {}))

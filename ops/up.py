@@ -18,6 +18,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
+from connectors.smtp import SmtpSettings
 from contacts import migrate
 from ops import engines
 from ops.claim import Running, claim
@@ -180,7 +181,7 @@ def _check(settings: Settings) -> None:
 def _environment(settings: Settings, where: Running, gateway_port: int) -> dict[str, str]:
     """The variables of our children: this process's own, less what would lead them to another Temporal."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-    if "SMTP_HOST" not in inherited:
+    if SmtpSettings().host is None:
         # Mail goes to the mailbox unless somebody has named a relay.
         inherited |= {"SMTP_HOST": engines.LOOPBACK, "SMTP_PORT": str(where.mailbox_port), "SMTP_TLS": "none"}
     public_url = settings.public_url if "public_url" in settings.model_fields_set else where.gateway
@@ -192,6 +193,7 @@ def _environment(settings: Settings, where: Running, gateway_port: int) -> dict[
         "PERENNIAL_PUBLIC_URL": public_url,
         "PERENNIAL_MAILBOX_DIR": where.mailbox_dir,
         "PERENNIAL_MAILBOX_PORT": str(where.mailbox_port),
+        "PERENNIAL_TEMPORAL_UI": where.temporal_ui,
         "TEMPORAL_ADDRESS": where.temporal,
         "TEMPORAL_NAMESPACE": engines.NAMESPACE,
         "TEMPORAL_CONFIG_FILE": os.devnull,

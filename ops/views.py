@@ -1,22 +1,22 @@
 """How a person reads lists, cards and answers. Text fits 80 columns and uses more where there are more."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from ops.cards import CardPage
 from ops.claim import Running
 from ops.inspect import RunLine
 from ops.looks import coloured, columns, journey_name, labelled, short, text
+from ops.output import printable
 from ops.queues import HandoffLine, InboxLine, ReviewLine
-from ops.retry import Retried
-from ops.scenario import Line
 from ops.send import Sent
-from ops.simulate import Played
+
+if TYPE_CHECKING:
+    from ops.retry import Retried
 
 
 def addresses(where: Running) -> RenderableType:
@@ -36,9 +36,12 @@ def runs(lines: Sequence[RunLine]) -> RenderableType:
     """Runs, one under the other."""
     if not lines:
         return "No run fits."
-    table = columns("contact", "journey, stage", "entered (UTC)", "next or outcome")
+    table = columns("contact", "journey, stage", "entered (UTC)", "next or outcome", wrap=["contact"])
     for line in lines:
-        where = Text.assemble(journey_name(line.journey, line.key), "\n", text(line.stage or "about to begin", "dim"))
+        stage = line.stage or ("about to begin" if line.ended_at is None else "never began")
+        where = Text.assemble(journey_name(line.journey, None), "\n", text(stage, "dim"))
+        if line.key is not None:
+            where.append(f"\n{printable(line.key)}", "dim")
         table.add_row(text(line.contact), where, short(line.entered_at), _how_it_stands(line))
     return table
 
@@ -53,7 +56,7 @@ def handoffs(lines: Sequence[HandoffLine]) -> RenderableType:
     """Hand-offs, one under the other; eight characters of the id are enough for ``ack``."""
     if not lines:
         return "No hand-off waits for anybody."
-    table = columns("id", "contact", "for", "contact by (UTC)", "why")
+    table = columns("id", "contact", "for", "contact by (UTC)", "why", wrap=["contact", "why"])
     for line in lines:
         by = Text(short(line.contact_by))
         if line.acknowledged_at is not None:
@@ -75,7 +78,7 @@ def inbox(lines: Sequence[InboxLine]) -> RenderableType:
     """Stored requests, one under the other."""
     if not lines:
         return "No request fits."
-    table = columns("id", "from", "received (UTC)", "status", "events", "error")
+    table = columns("id", "from", "received (UTC)", "status", "events", "error", wrap=["error"])
     for line in lines:
         table.add_row(
             str(line.inbox_id),
@@ -88,7 +91,7 @@ def inbox(lines: Sequence[InboxLine]) -> RenderableType:
     return table
 
 
-def retried(one: Retried) -> RenderableType:
+def retried(one: "Retried") -> RenderableType:
     """What came of a request that was read again."""
     if one.error:
         return Text.assemble(f"{one.inbox_id}  ", text(one.connector), "  ", text(one.error, "red"))
@@ -99,7 +102,7 @@ def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
     """Runs to look at, one under the other."""
     if not lines:
         return "Nothing to review."
-    table = columns("since (UTC)", "contact", "journey", "why")
+    table = columns("since (UTC)", "contact", "journey", "why", wrap=["contact", "why"])
     for line in lines:
         table.add_row(short(line.at), text(line.contact), text(line.journey, "cyan"), text(line.reason))
     return table
@@ -107,7 +110,7 @@ def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
 
 def journeys(pages: Sequence[CardPage]) -> RenderableType:
     """Every journey, one under the other."""
-    table = columns("journey", "owner", "purpose", "goal")
+    table = columns("journey", "owner", "purpose", "goal", wrap=["goal"])
     for page in pages:
         table.add_row(text(page.name, "cyan"), text(page.owner), page.purpose, text(page.goal))
     return table
@@ -159,33 +162,3 @@ def sent(answer: Sent) -> RenderableType:
 
 def _listed(values: Iterable[object], nothing: str = "none") -> str:
     return ", ".join(map(str, values)) or nothing
-
-
-def timeline(played: Played) -> RenderableType:
-    """A scenario as it went, and whether that is how its file says it must."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for column in ("right", "left", "left"):
-        grid.add_column(justify=column, no_wrap=column == "right")  # type: ignore[arg-type]
-    grid.add_column(overflow="fold")
-    several = len(played.scenario.people) > 1
-    for line in played.lines:
-        who = Text.assemble(text(f"{line.contact} " if several else ""), text(line.journey or "", "cyan"))
-        grid.add_row(Text(f"day {line.day:.2f}", "dim"), text(line.kind, _KINDS.get(line.kind, "")), who, _what(line))
-    verdict = Text("not as expected", "red") if played.misses else Text("as expected", "green")
-    return Group(text(played.scenario.name, "bold"), grid, verdict, "")
-
-
-_KINDS = {"touch": "green", "wait": "yellow", "drop": "red", "hold": "yellow", "release": "yellow", "exit": "bold"}
-
-
-def _what(line: Line) -> Text:
-    data = line.data
-    names = ("type", "touch", "stage", "outcome", "owner", "by", "reason", "hold", "channel", "subject", "until")
-    if line.kind == "event":
-        shown = {k: v for k, v in data.items() if k not in ("type", "source", "occurred")}
-        return Text.assemble(text(data.get("type", "")), text(" " + _pairs(shown), "dim"))
-    return text(", ".join(str(data[name]) for name in names if data.get(name)))
-
-
-def _pairs(data: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in data.items())

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contacts import database, migrate
@@ -18,6 +19,10 @@ from workflows.registry import CARDS
 
 _TEMPLATE = "migrated"
 
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("perennial", deadline=None)
+settings.load_profile("perennial")
+
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
@@ -25,6 +30,11 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
     with engines.postgres(shared / "postgres") as url:
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            # Nothing here must outlive the machine, and a deadlock need not last a second to be one.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("ALTER SYSTEM SET deadlock_timeout = '100ms'")
+            connection.execute("SELECT pg_reload_conf()")
         yield url
 
 

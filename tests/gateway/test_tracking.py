@@ -72,6 +72,14 @@ async def test_a_batch_keeps_the_good_and_names_the_bad(client: httpx.AsyncClien
     assert [e.type for e in await stored.events("user", user)] == ["custom.signed_up"]
 
 
+async def test_a_batch_with_a_bad_call_can_be_read_again(client: httpx.AsyncClient, stored: Stored) -> None:
+    user = unique("user")
+    await call(client, "batch", batch=[{"type": "track", "userId": user, "event": "x"}, {"type": "later"}])
+    [kept] = await stored.inbox(user)
+    assert (kept.status, kept.events) == ("failed", 1)
+    assert len(await stored.events("user", user)) == 1
+
+
 async def test_a_call_that_is_no_event_yet_is_kept_and_reported(client: httpx.AsyncClient, stored: Stored) -> None:
     user = unique("user")
     answer = await call(client, "track", userId=user, event="checkout.started", properties={"value": 19.99})

@@ -111,7 +111,7 @@ def test_the_last_process_stops_the_shared_postgres(tmp_path: Path) -> None:
     with engines.postgres(data):
         other = another_user(data)
         server = postmaster(data)
-    assert server.is_running()
+    assert not gone(server)
     other.communicate()
     assert other.returncode == 0
     assert gone(server)
@@ -230,7 +230,8 @@ async def test_a_tethered_process_dies_with_its_parent(tmp_path: Path) -> None:
 
 async def test_a_process_that_will_not_end_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    process = await processes.spawn(["sh", "-c", "trap '' TERM; echo deaf; sleep 600 & wait; wait"], log)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    process = await processes.spawn([sys.executable, "-c", deaf], log)
     await eventually(lambda: processes.last_line(log) == "deaf")
     await processes.end(process, grace=0.01)
     assert process.returncode == -signal.SIGKILL

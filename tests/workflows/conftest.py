@@ -12,6 +12,7 @@ from ops import engines
 from tests.workflows.journeys import JOURNEYS
 from tests.workflows.world import Stage, World
 from worker import _SHARED as SHARED
+from workflows.registry import JOURNEYS as REAL_JOURNEYS
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ async def stage(temporal: Client, request: pytest.FixtureRequest) -> AsyncIterat
     async with Worker(
         temporal,
         task_queue=stage.task_queue,
-        workflows=JOURNEYS,
+        workflows=[*JOURNEYS, *REAL_JOURNEYS],
         activities=stage.world.activities,
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*SHARED)

@@ -97,6 +97,19 @@ class OnlySends(Journey):
 
 
 @journey(**_ABOUT)
+class SleepsThenWaits(Journey):
+    """Lets time pass before it waits for news."""
+
+    async def sleeping(self) -> Any:
+        await self.sleep(days=1)
+        return self.waiting
+
+    async def waiting(self) -> None:
+        heard = await self.wait(NEWS, days=1)
+        self._tell(f"heard {heard.page}" if heard else "heard nothing")
+
+
+@journey(**_ABOUT)
 class SaysGoodbye(Journey):
     """Tries to write to the contact while it is being ended."""
 
@@ -138,5 +151,6 @@ class CountsVisits(Journey):
 
 
 JOURNEYS = [
-    SendsOne, WaitsLong, LooksFirst, HandsOver, SendsThenWaits, OnlySends, SaysGoodbye, AsksApproval, CountsVisits,
+    SendsOne, WaitsLong, LooksFirst, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
+    AsksApproval, CountsVisits,
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from contacts.clock import Clock
 from workflows.base import Journey, RunInput
 
 
-async def eventually(look: Callable[[], Awaitable[Any]], within: float = 15) -> Any:
+async def eventually(look: Callable[[], Awaitable[Any]], within: float = 30) -> Any:
     """What ``look`` finds, as soon as it is true."""
     async with asyncio.timeout(within):
         while not (found := await look()):
@@ -146,6 +146,17 @@ class Run:
 
         await eventually(look)
 
+    async def idle(self) -> None:
+        """Waits until no workflow task is under way."""
+
+        async def look() -> bool:
+            return (await self.history())[-1].event_type not in (
+                EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+                EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+            )
+
+        await eventually(look)
+
     async def history(self) -> list[HistoryEvent]:
         """What Temporal has recorded."""
         return [event async for event in self.handle.fetch_history_events()]
@@ -162,7 +173,7 @@ class Run:
 
     async def outcome(self) -> str:
         """How it ends."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             return str(await self.handle.result())
 
 
@@ -203,6 +214,12 @@ class Stage:
             start_signal_args=[first_signal[1]] if first_signal else [],
         )
         return Run(handle, given)
+
+    async def found(self, workflow_id: str, run_id: str, contact_id: str) -> Run:
+        """A run that somebody else has started."""
+        now = datetime.now(UTC)
+        handle = self.client.get_workflow_handle(workflow_id, result_type=str)
+        return Run(handle, RunInput(run_id, contact_id, {}, "", now))
 
     async def asked(self, kind: type, number: int = 1) -> list[Any]:
         """Waits until so many requests of a kind have been made."""

@@ -1,0 +1,357 @@
+"""The promise: no touch is claimed after the event that forbids it was acknowledged, and none is claimed twice."""
+
+import asyncio
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from contacts import store, tables
+from contacts.claims import Gate
+from contacts.events import Event
+from contacts.facts import Facts
+from contacts.intake import Intake
+from contacts.policy import Cap, Policy
+from tests.contacts.support import START, a_run, an_ask, at, card, changed, claim, rows, somebody_waits, someone, told
+
+COURSE = card()
+
+
+@pytest.fixture
+def intake(engine: AsyncEngine, policy: Policy) -> Intake:
+    """With one journey that has no rules of its own but its exits."""
+    return Intake(engine, (COURSE,), policy)
+
+
+@pytest.fixture
+def gate(policy: Policy) -> Gate:
+    """Without quiet hours and caps."""
+    return Gate(changed(policy, quiet_hours=(), caps=()), "test")
+
+
+async def status_of(engine: AsyncEngine, key: str) -> str:
+    [touch] = await rows(engine, tables.touches, tables.touches.c.key == key)
+    status: str = touch.status
+    return status
+
+
+async def take(engine: AsyncEngine, gate: Gate, ask: Any, run_id: str, contact_id: str) -> Any:
+    async with engine.begin() as conn:
+        return await claim(gate, conn, ask, run_id, contact_id)
+
+
+async def test_a_claim_is_a_row_with_the_decision_and_its_reasons(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    taken = await take(engine, gate, an_ask("k"), run_id, alice)
+    assert (taken.status, taken.reason, taken.facts.contact_id) == ("claimed", None, alice)
+    [touch] = await rows(engine, tables.touches)
+    assert (touch.id, touch.key, touch.status, touch.claimed_at, touch.run_id) == (
+        taken.touch_id,
+        "k",
+        "claimed",
+        START,
+        run_id,
+    )
+    [decision] = await rows(engine, tables.decisions)
+    assert (decision.touch_id, decision.verdict, decision.reason) == (taken.touch_id, "send", None)
+    assert (decision.policy_version, decision.code_version) == (gate.policy.version, "test")
+
+
+async def test_a_wait_and_a_drop_are_rows_anyone_can_read(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await intake.record(told("ticket.opened", at(1), ticket_id="7"), at(1))
+    waiting = await take(engine, gate, an_ask("k", at(1)), run_id, alice)
+    assert (waiting.status, waiting.reason, waiting.hold, waiting.until) == (
+        "waiting",
+        "hold_ticket",
+        "ticket:7",
+        at(2),
+    )
+    await intake.record(told("ticket.solved", at(1.5), ticket_id="7"), at(1.5))
+    assert (await take(engine, gate, an_ask("k", at(1.5)), run_id, alice)).status == "claimed"
+    await intake.record(told("consent.withdrawn", at(2), channel="email"), at(2))
+    dropped = await take(engine, gate, an_ask("l", at(2)), run_id, alice)
+    assert (dropped.status, dropped.reason) == ("dropped", "consent_withdrawn")
+    verdicts = [(d.verdict, d.reason, d.hold, d.until) for d in await rows(engine, tables.decisions)]
+    assert verdicts == [
+        ("wait", "hold_ticket", "ticket:7", at(2)),
+        ("send", None, None, None),
+        ("drop", "consent_withdrawn", None, None),
+    ]
+    lines = [(j.kind, j.data["reason"]) for j in await rows(engine, tables.journal) if j.kind in ("wait", "drop")]
+    assert lines == [("wait", "hold_ticket"), ("drop", "consent_withdrawn")]
+
+
+@pytest.mark.parametrize("status", ["sent", "unknown", "failed"])
+async def test_a_settled_touch_stays_settled(engine: AsyncEngine, intake: Intake, gate: Gate, status: Any) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    taken = await take(engine, gate, an_ask("k"), run_id, alice)
+    for n, word in enumerate((status, "failed", "sent")):
+        async with engine.begin() as conn:
+            await gate.settle(conn, taken.touch_id, word, at(hours=n), provider=f"p{n}", reason=f"r{n}")
+    [touch] = await rows(engine, tables.touches)
+    assert (touch.status, touch.settled_at, touch.provider, touch.reason) == (status, START, "p0", "r0")
+    assert len([j for j in await rows(engine, tables.journal) if j.run_id == run_id]) == 1
+    again = await take(engine, gate, an_ask("k", at(1)), run_id, alice)
+    assert (again.status, again.reason) == (status, "r0")
+    assert len(await rows(engine, tables.decisions)) == 1
+
+
+async def test_a_drop_is_final(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await intake.record(told("consent.withdrawn", at(1), channel="email"), at(1))
+    assert (await take(engine, gate, an_ask("k", at(1)), run_id, alice)).status == "dropped"
+    await intake.record(told("consent.granted", at(2), channel="email"), at(2))
+    assert (await take(engine, gate, an_ask("k", at(2)), run_id, alice)).status == "dropped"
+    assert (await take(engine, gate, an_ask("l", at(2)), run_id, alice)).status == "claimed"
+
+
+async def test_a_second_attempt_finds_the_first(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    first = await take(engine, gate, an_ask("k"), run_id, alice)
+    second = await take(engine, gate, an_ask("k", at(hours=1)), run_id, alice)
+    assert (second.status, second.touch_id) == ("reclaimed", first.touch_id)
+    [touch] = await rows(engine, tables.touches)
+    assert touch.claimed_at == START
+
+
+async def test_what_was_forbidden_after_its_claim_is_unknown(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    """It may have gone out before the opt-out; it must not go out now."""
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await take(engine, gate, an_ask("k"), run_id, alice)
+    await intake.record(told("consent.withdrawn", at(1), channel="email"), at(1))
+    again = await take(engine, gate, an_ask("k", at(1)), run_id, alice)
+    assert (again.status, again.reason) == ("unknown", "consent_withdrawn")
+    assert await status_of(engine, "k") == "unknown"
+
+
+async def test_a_released_claim_asks_the_gate_anew(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
+    caps = (Cap(channels=("email",), purposes=("promotional",), max=1, days=1),)
+    gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    taken = await take(engine, gate, an_ask("k"), run_id, alice)
+    assert (await take(engine, gate, an_ask("l"), run_id, alice)).status == "waiting"
+    async with engine.begin() as conn:
+        await gate.release(conn, taken.touch_id)
+    # The slot is free again, for whoever asks first.
+    assert (await take(engine, gate, an_ask("l"), run_id, alice)).status == "claimed"
+    assert (await take(engine, gate, an_ask("k"), run_id, alice)).reason == "frequency_cap"
+    await intake.record(told("purchase.completed", at(0.5), order_id="o"), at(0.5))
+    assert (await take(engine, gate, an_ask("k", at(0.5)), run_id, alice)).reason == "exited"
+
+
+async def test_release_undoes_nothing_that_is_settled(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    taken = await take(engine, gate, an_ask("k"), await a_run(engine, alice), alice)
+    async with engine.begin() as conn:
+        await gate.settle(conn, taken.touch_id, "sent", START)
+        await gate.release(conn, taken.touch_id)
+    assert await status_of(engine, "k") == "sent"
+
+
+@pytest.mark.parametrize("status", ["sent", "unknown", "failed"])
+async def test_what_may_have_gone_out_takes_a_slot(
+    engine: AsyncEngine, intake: Intake, policy: Policy, status: Any
+) -> None:
+    caps = (Cap(channels=("email",), purposes=("promotional",), max=1, days=7),)
+    gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    taken = await take(engine, gate, an_ask("k"), run_id, alice)
+    async with engine.begin() as conn:
+        await gate.settle(conn, taken.touch_id, status, START)
+    assert (await take(engine, gate, an_ask("l", at(1)), run_id, alice)).status == (
+        "claimed" if status == "failed" else "waiting"
+    )
+    assert (await take(engine, gate, an_ask("m", at(8)), run_id, alice)).status == "claimed"
+
+
+async def test_a_run_that_is_over_sends_nothing(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    exited, finished = await a_run(engine, alice), await a_run(engine, alice, key="k")
+    await intake.record(told("conversation.started", at(1), conversation_id="c"), at(1))
+    over = sa.update(tables.runs).where(tables.runs.c.id == finished)
+    async with engine.begin() as conn:
+        await conn.execute(over.values(exited_at=None, outcome=None, ended_at=at(1)))
+    for run_id, by in ((exited, "exited"), (finished, "ended")):
+        ask = an_ask(run_id, at(1), purpose="transactional")
+        assert (await take(engine, gate, ask, run_id, alice)).reason == "exited"
+        decision = (await rows(engine, tables.decisions))[-1]
+        assert decision.inputs == {"by": by}
+
+
+# The promise, under concurrency
+
+
+@dataclass(frozen=True)
+class Ban:
+    """Something that must stop a touch, and what the gate says then."""
+
+    event: Event
+    purpose: Any
+    stopped: str
+
+
+def bans(n: int, email: str) -> list[Ban]:
+    who = {"email": email}
+    return [
+        Ban(told("purchase.completed", at(1), who=who, order_id=f"o-{n}"), "transactional", "exited"),
+        Ban(told("conversation.started", at(1), who=who, conversation_id="c"), "lifecycle", "exited"),
+        Ban(told("consent.withdrawn", at(1), who=who, channel="email"), "promotional", "consent_withdrawn"),
+        Ban(told("message.unsubscribed", at(1), who=who, channel="email"), "lifecycle", "consent_withdrawn"),
+        Ban(told("ticket.opened", at(1), who=who, ticket_id="7"), "promotional", "hold_ticket"),
+        Ban(told("contact.erased", at(1), who=who), "transactional", "erased"),
+        Ban(
+            told("message.bounced", at(1), who=who, permanent=True, address=email), "transactional", "suppressed"
+        ),
+    ]  # fmt: skip
+
+
+async def test_no_touch_is_claimed_after_the_event_that_forbids_it_was_acknowledged(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    chance = random.Random(7)
+    outcomes: list[tuple[bool, str]] = []
+
+    async def one(n: int, kind: int) -> None:
+        email = f"p{n}@example.com"
+        ban = bans(n, email)[kind]
+        contact_id = await someone(intake, email=email)
+        run_id = await a_run(engine, contact_id)
+        acknowledged = asyncio.Event()
+        yields = [chance.randrange(40) for _ in range(2)]
+
+        async def forbid() -> None:
+            for _ in range(yields[0]):
+                await asyncio.sleep(0)
+            await intake.record(ban.event, at(1))
+            acknowledged.set()
+
+        async def send() -> None:
+            for _ in range(yields[1]):
+                await asyncio.sleep(0)
+            for attempt in range(4):
+                was_acknowledged = acknowledged.is_set()
+                ask = an_ask(f"{n}/{attempt}", at(1), purpose=ban.purpose)
+                taken = await take(engine, gate, ask, run_id, contact_id)
+                outcomes.append((was_acknowledged, taken.status))
+                if was_acknowledged:
+                    assert (taken.status, taken.reason) != ("claimed", None)
+                    assert taken.reason == ban.stopped
+
+        await asyncio.gather(forbid(), send())
+
+    await asyncio.gather(*(one(n, n % 7) for n in range(42)))
+    # Both sides of the race were seen.
+    assert {was for was, _ in outcomes} == {True, False}
+    assert "claimed" in {status for was, status in outcomes if not was}
+
+
+async def test_no_two_attempts_at_once_claim_one_touch(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    for n in range(5):
+        taken = await asyncio.gather(*(take(engine, gate, an_ask(f"k{n}"), run_id, alice) for _ in range(8)))
+        assert sorted(t.status for t in taken) == ["claimed"] + ["reclaimed"] * 7
+
+
+async def test_runs_at_once_keep_to_the_caps_together(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
+    caps = (Cap(channels=("email",), purposes=("promotional", "lifecycle"), max=3, days=7),)
+    gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")
+    alice = await someone(intake)
+    runs = [await a_run(engine, alice, journey=f"j{n}") for n in range(12)]
+    taken = await asyncio.gather(
+        *(take(engine, gate, an_ask(run_id, at(hours=n)), run_id, alice) for n, run_id in enumerate(runs))
+    )
+    assert sorted(t.status for t in taken) == ["claimed"] * 3 + ["waiting"] * 9
+
+
+async def test_an_exit_by_key_stops_somebody_elses_claims_too(engine: AsyncEngine, policy: Policy, gate: Gate) -> None:
+    """The order that ends Alice's run came under Bob's name; her claim waits for it all the same."""
+    keyed = replace(COURSE, key="checkout_id")
+    intake = Intake(engine, (keyed,), policy)
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice, key="c-1")
+    order = told("purchase.completed", at(1), who={"email": "bob@example.com"}, order_id="o", checkout_id="c-1")
+    async with engine.begin() as conn:
+        await intake.record_in(conn, order, at(1))
+        claiming = asyncio.create_task(take(engine, gate, an_ask("k", at(1)), run_id, alice))
+        await somebody_waits(engine)
+        assert not claiming.done()
+    assert (await claiming).reason == "exited"
+
+
+# The fault tests: without the lock on the contact's row the tests above would see the promise broken.
+
+
+async def unlocked(conn: AsyncConnection, contact_id: str) -> Facts:
+    """``store.lock`` without FOR UPDATE."""
+    return await store.find(conn, contact_id)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_fault_the_promise_needs_the_lock(
+    engine: AsyncEngine, intake: Intake, gate: Gate, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    """The opt-out is written but not yet committed when the claim begins; it commits before the claim does.
+
+    With the lock the claim waits and sees it. Without, it decides on facts that are no longer so.
+    """
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    if not locked:
+        monkeypatch.setattr(store, "lock", unlocked)
+    async with engine.connect() as claiming, engine.connect() as recording:
+        await intake.record_in(recording, told("consent.withdrawn", at(1), channel="email"), at(1))
+        task = asyncio.create_task(claim(gate, claiming, an_ask("k", at(1)), run_id, alice))
+        if locked:
+            await somebody_waits(engine)
+        else:
+            await asyncio.wait([task])
+        await recording.commit()
+        # The opt-out is acknowledged; now the touch is claimed, or not.
+        taken = await task
+        await claiming.commit()
+    assert taken.status == ("dropped" if locked else "claimed")
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_fault_the_caps_need_the_lock(
+    engine: AsyncEngine, intake: Intake, policy: Policy, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    """Two runs ask for the last slot; each looks before the other has written."""
+    caps = (Cap(channels=("email",), purposes=("promotional",), max=1, days=7),)
+    gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")
+    alice = await someone(intake)
+    runs = [await a_run(engine, alice, journey=f"j{n}") for n in range(2)]
+    if not locked:
+        monkeypatch.setattr(store, "lock", unlocked)
+    async with engine.connect() as first, engine.connect() as second:
+        one = await claim(gate, first, an_ask("a"), runs[0], alice)
+        task = asyncio.create_task(claim(gate, second, an_ask("b"), runs[1], alice))
+        if locked:
+            await somebody_waits(engine)
+        else:
+            await asyncio.wait([task])
+        await first.commit()
+        two = await task
+        await second.commit()
+    assert [one.status, two.status] == ["claimed", "waiting" if locked else "claimed"]
+
+
+async def test_a_claim_for_a_contact_nobody_knows_says_so(engine: AsyncEngine, gate: Gate) -> None:
+    nobody = "00000000-0000-0000-0000-000000000000"
+    with pytest.raises(store.NoSuchContact):
+        await take(engine, gate, an_ask("k"), nobody, nobody)

@@ -1,0 +1,489 @@
+"""The gate: what each check says, in which order, and what no policy, history or clock may make it do."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from contacts.facts import CHANNELS, Facts, Happening, Hold, apply
+from contacts.gate import HOLD_RECHECK, Ask, Drop, Past, Send, Situation, Wait, decide, longest_window, quiet_until
+from contacts.policy import Cap, Policy, QuietHours
+from contacts.specs import Purpose
+from tests.contacts.support import START, an_ask, at, changed, happening, reachable_facts
+
+NIGHT = QuietHours(channels=("email",), purposes=("promotional", "lifecycle"), start=time(21), end=time(8))
+
+
+@pytest.fixture
+def bare(policy: Policy) -> Policy:
+    """Without quiet hours and caps."""
+    return changed(policy, quiet_hours=(), caps=())
+
+
+def reason(verdict: Any) -> str | None:
+    return None if isinstance(verdict, Send) else verdict.reason
+
+
+def test_nothing_speaks_against_it(policy: Policy) -> None:
+    assert decide(an_ask("k"), Situation(reachable_facts()), policy) == Send()
+
+
+def test_an_erased_contact_gets_nothing(bare: Policy) -> None:
+    facts = replace(reachable_facts(), erased_at=START)
+    for purpose in ("promotional", "lifecycle", "transactional"):
+        assert decide(an_ask("k", purpose=purpose), Situation(facts), bare) == Drop("erased")
+
+
+def test_a_run_that_has_ended_sends_nothing(bare: Policy) -> None:
+    for purpose in ("promotional", "transactional"):
+        verdict = decide(an_ask("k", purpose=purpose), Situation(reachable_facts(), "purchase.completed"), bare)
+        assert verdict == Drop("exited", {"by": "purchase.completed"})
+
+
+def test_consent_is_for_a_channel_and_a_purpose(bare: Policy) -> None:
+    facts = reachable_facts("promotional")
+    asks = {p: decide(an_ask("k", purpose=p), Situation(facts), bare) for p in ("promotional", "lifecycle")}
+    assert reason(asks["promotional"]) is None
+    assert asks["lifecycle"] == Drop("no_consent", {"channel": "email", "purpose": "lifecycle"})
+    refused = apply(facts, happening("consent.withdrawn", id="no", channel="email", purpose="promotional"), bare)
+    verdict = decide(an_ask("k"), Situation(refused), bare)
+    assert verdict == Drop("consent_withdrawn", {"at": START.isoformat(), "event": "no"})
+    assert reason(decide(an_ask("k", channel="sms"), Situation(refused), bare)) is None
+
+
+def test_transactional_needs_no_consent(bare: Policy) -> None:
+    nobody_asked = replace(reachable_facts(), consents={})
+    assert decide(an_ask("k", purpose="transactional"), Situation(nobody_asked), bare) == Send()
+    free = changed(bare, consent=bare.consent.model_copy(update={"required": ("promotional",)}))
+    assert decide(an_ask("k", purpose="lifecycle"), Situation(nobody_asked), free) == Send()
+
+
+def test_there_must_be_an_address(bare: Policy) -> None:
+    assert decide(an_ask("k"), Situation(reachable_facts(email=None)), bare) == Drop("no_address", {"channel": "email"})
+
+
+def test_an_address_that_bounced_is_left_alone_until_there_is_another(bare: Policy) -> None:
+    bounced = happening("message.bounced", id="b", address="Alice@example.com", permanent=True)
+    facts = apply(reachable_facts(), bounced, bare)
+    assert decide(an_ask("k"), Situation(facts), bare) == Drop("suppressed", {"because": "bounced", "event": "b"})
+    facts = apply(facts, happening("contact.updated", at(1), email="new@example.com"), bare)
+    assert decide(an_ask("k", at(1)), Situation(facts), bare) == Send()
+
+
+def test_a_message_past_its_time_is_dropped(bare: Policy) -> None:
+    ask = an_ask("k", valid_for=timedelta(hours=1))
+    assert decide(ask, Situation(reachable_facts()), bare) == Send()
+    assert reason(decide(replace(ask, now=ask.valid_until), Situation(reachable_facts()), bare)) == "valid_for"
+
+
+def with_hold(kind: Any = "ticket", key: str = "7", **fields: Any) -> Facts:
+    hold = Hold(kind, key, **{"opened_at": START, **fields})
+    return replace(reachable_facts(), holds={hold.name: hold})
+
+
+def test_promotion_waits_for_a_hold(bare: Policy) -> None:
+    verdict = decide(an_ask("k"), Situation(with_hold()), bare)
+    assert verdict == Wait("hold_ticket", START + HOLD_RECHECK, "ticket:7", {"holds": ["ticket:7"]})
+    for purpose in ("lifecycle", "transactional"):
+        assert decide(an_ask("k", purpose=purpose), Situation(with_hold()), bare) == Send()
+
+
+def test_a_hold_is_waited_for_until_it_expires_and_no_longer_than_the_message_is_worth(bare: Policy) -> None:
+    expiring = Situation(with_hold("handoff", expires_at=at(hours=2)))
+    verdict = decide(an_ask("k"), expiring, bare)
+    assert isinstance(verdict, Wait)
+    assert verdict.until == at(hours=2)
+    assert decide(an_ask("k", at(hours=2)), expiring, bare) == Send()
+    short = an_ask("k", valid_for=timedelta(hours=1))
+    verdict = decide(short, Situation(with_hold()), bare)
+    assert isinstance(verdict, Wait)
+    assert verdict.until == short.valid_until
+
+
+def test_quiet_hours_are_the_contacts_own(bare: Policy) -> None:
+    policy = changed(bare, quiet_hours=(NIGHT,))
+    evening = datetime(2026, 3, 2, 19, 30, tzinfo=UTC)
+    here = decide(an_ask("k", evening), Situation(reachable_facts(timezone="Europe/London")), policy)
+    there = decide(an_ask("k", evening), Situation(reachable_facts(timezone="Europe/Athens")), policy)
+    assert here == Send()
+    assert there == Wait(
+        "quiet_hours",
+        datetime(2026, 3, 3, 6, tzinfo=UTC),
+        inputs={"timezone": "Europe/Athens", "until": "2026-03-03T06:00:00+00:00"},
+    )
+    assert decide(an_ask("k", evening, purpose="transactional"), Situation(reachable_facts()), policy) == Send()
+
+
+@pytest.mark.parametrize("junk", ["Middle/Earth", "", "../etc/passwd", "Europe", "/etc/localtime", "a\0b", "tzdata.zi"])
+def test_a_zone_that_is_none_falls_back_to_the_policys(bare: Policy, junk: str) -> None:
+    policy = changed(bare, quiet_hours=(NIGHT,))
+    night_in_berlin = datetime(2026, 3, 2, 20, 30, tzinfo=UTC)
+    verdict = decide(an_ask("k", night_in_berlin), Situation(reachable_facts(timezone=junk)), policy)
+    assert isinstance(verdict, Wait)
+    assert verdict.inputs["timezone"] == policy.defaults.timezone == "Europe/Berlin"
+
+
+def past(key: str, when: datetime, channel: str = "email", purpose: Purpose = "promotional") -> Past:
+    return Past(key, channel, purpose, when)
+
+
+def test_a_full_window_opens_when_its_first_touch_leaves_it(bare: Policy) -> None:
+    policy = changed(bare, caps=(Cap(channels=("email",), purposes=("promotional", "lifecycle"), max=2, days=7),))
+    full = [past("a", at(-5)), past("b", at(-2), purpose="lifecycle"), past("c", at(-8)), past("d", at(-1), "sms")]
+    verdict = decide(an_ask("k"), Situation(reachable_facts(), past=full), policy)
+    assert verdict == Wait("frequency_cap", at(2), inputs={"max": 2, "days": 7, "in_window": 2})
+    assert decide(an_ask("k", at(2)), Situation(reachable_facts(), past=full), policy) == Send()
+    # A cap counts everything it names and nothing else; a touch's own earlier claim is not in its own way.
+    assert decide(an_ask("k", purpose="transactional"), Situation(reachable_facts(), past=full), policy) == Send()
+    assert decide(an_ask("a"), Situation(reachable_facts(), past=full), policy) == Send()
+
+
+def test_of_two_full_windows_the_longer_wait_counts(bare: Policy) -> None:
+    caps = [Cap(channels=("email",), purposes=("promotional",), max=1, days=n) for n in (1, 3, 2)]
+    situation = Situation(reachable_facts(), past=[past("a", at(-0.5))])
+    verdict = decide(an_ask("k"), situation, changed(bare, caps=tuple(caps)))
+    assert isinstance(verdict, Wait)
+    assert verdict.until == at(2.5)
+
+
+def test_what_cannot_go_out_in_time_is_dropped_at_once_and_says_why(bare: Policy) -> None:
+    policy = changed(bare, caps=(Cap(channels=("email",), purposes=("promotional",), max=1, days=7),))
+    situation = Situation(reachable_facts(), past=[past("a", START)])
+    verdict = decide(an_ask("k", at(1), valid_for=timedelta(days=2)), situation, policy)
+    assert isinstance(verdict, Drop)
+    assert verdict.reason == "valid_for"
+    assert verdict.inputs["because"] == "frequency_cap"
+    assert verdict.inputs["could_go_at"] == at(7).isoformat()
+    # A hold may end sooner than anybody can say, so it is waited for.
+    held = decide(an_ask("k", valid_for=timedelta(hours=2)), Situation(with_hold()), policy)
+    assert isinstance(held, Wait)
+
+
+def test_a_reason_never_hides_behind_a_lesser_one(policy: Policy) -> None:
+    """Everything is wrong at once; each thing mended brings out the next reason."""
+    policy = changed(policy, quiet_hours=(NIGHT,))
+    night = datetime(2026, 3, 2, 23, tzinfo=UTC)
+    bounced = happening("message.bounced", address="alice@example.com", permanent=True)
+    facts = apply(with_hold(), bounced, policy)
+    full = Situation(replace(facts, erased_at=START, consents={}), "meeting.booked", [past("a", night)])
+    ask = replace(an_ask("k", night), valid_until=night)
+    reasons = []
+    mend: list[Any] = [
+        lambda s, a: (replace(s, facts=replace(s.facts, erased_at=None)), a),
+        lambda s, a: (replace(s, ended_by=None), a),
+        lambda s, a: (replace(s, facts=replace(s.facts, consents=facts.consents)), a),
+        lambda s, a: (replace(s, facts=replace(s.facts, suppressions={})), a),
+        lambda s, a: (s, replace(a, valid_until=at(30))),
+        lambda s, a: (replace(s, facts=replace(s.facts, holds={})), a),
+        lambda s, a: (s, replace(a, now=at(0.99))),
+        lambda s, a: (replace(s, past=()), a),
+    ]
+    situation = full
+    for step in mend:
+        reasons.append(reason(decide(ask, situation, policy)))
+        situation, ask = step(situation, ask)
+    # Mending the night moves the ask to the morning, when the day's cap is still full.
+    assert reasons == [
+        "erased", "exited", "no_consent", "suppressed", "valid_for", "hold_ticket", "quiet_hours", "frequency_cap",
+    ]  # fmt: skip
+    assert decide(ask, situation, policy) == Send()
+
+
+# What must hold for any policy, history and clock.
+
+ZONES = sorted(available_timezones())
+clock_times = st.times().map(lambda t: t.replace(microsecond=0))
+every_purpose = st.sampled_from(["promotional", "lifecycle", "transactional"])
+some_channels = st.lists(st.sampled_from(CHANNELS[:3]), min_size=1, max_size=3, unique=True).map(tuple)
+some_purposes = st.lists(every_purpose, min_size=1, max_size=3, unique=True).map(tuple)
+instants = st.datetimes(datetime(1980, 1, 1), datetime(2037, 12, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+edges = st.one_of(clock_times, st.builds(time, st.integers(0, 23), st.sampled_from([0, 15, 30, 45])))
+nights = st.tuples(edges, edges).filter(lambda night: night[0] != night[1])
+quiet_hours = nights.map(
+    lambda night: QuietHours(channels=("email",), purposes=("promotional",), start=night[0], end=night[1])
+)
+quiet_lines = st.builds(
+    lambda channels, purposes, night: QuietHours(channels=channels, purposes=purposes, start=night[0], end=night[1]),
+    some_channels,
+    some_purposes,
+    nights,
+)
+caps = st.builds(
+    lambda channels, purposes, most, days: Cap(channels=channels, purposes=purposes, max=most, days=days),
+    some_channels,
+    some_purposes,
+    st.integers(1, 4),
+    st.floats(0.01, 20),
+)
+
+
+def is_quiet(moment: datetime, zone: ZoneInfo, hours: QuietHours) -> bool:
+    """By the clock on the contact's wall, and nothing else."""
+    clock = moment.astimezone(zone).time()
+    if hours.start < hours.end:
+        return hours.start <= clock < hours.end
+    return clock >= hours.start or clock < hours.end
+
+
+def changes_of(zone: ZoneInfo, year: int) -> list[datetime]:
+    """The moments in a year at which a zone's clocks are changed, found by halving."""
+    found = []
+    day = datetime(year, 1, 1, tzinfo=UTC)
+    while day.year == year:
+        low, high = day, day + timedelta(days=1)
+        if low.astimezone(zone).utcoffset() != high.astimezone(zone).utcoffset():
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) / 2
+                same = low.astimezone(zone).utcoffset() == middle.astimezone(zone).utcoffset()
+                low, high = (middle, high) if same else (low, middle)
+            found.append(high.replace(microsecond=0))
+        day += timedelta(days=1)
+    return found
+
+
+# Clocks that skip or repeat an hour, half an hour, midnight, or a whole day.
+STRANGE = [
+    (name, change)
+    for name, year in (
+        ("Europe/Berlin", 2026),
+        ("America/New_York", 2026),
+        ("Australia/Lord_Howe", 2026),
+        ("America/Havana", 2026),
+        ("America/Sao_Paulo", 2018),
+        ("Asia/Beirut", 2026),
+        ("Pacific/Apia", 2011),
+        ("Africa/Casablanca", 2026),
+        ("Antarctica/Troll", 2026),
+        ("America/Scoresbysund", 2024),
+    )
+    for change in changes_of(ZoneInfo(name), year)
+]
+
+
+def test_there_are_strange_clocks_to_test_with() -> None:
+    assert len(STRANGE) >= 18
+    assert {name for name, _ in STRANGE} >= {"Australia/Lord_Howe", "Pacific/Apia", "America/Sao_Paulo"}
+
+
+def check_quiet(now: datetime, zone: ZoneInfo, hours: QuietHours) -> None:
+    until = quiet_until(now, zone, hours)
+    assert (until is not None) == is_quiet(now, zone, hours)
+    if until is not None:
+        assert until > now
+        # One clock change may put the end back once; then it is over.
+        again = quiet_until(until, zone, hours)
+        assert again is None or quiet_until(again, zone, hours) is None
+        assert until - now <= timedelta(hours=51)
+
+
+@given(instants, st.sampled_from(ZONES), quiet_hours)
+@settings(max_examples=400)
+def test_quiet_hours_hold_in_every_zone(now: datetime, name: str, hours: QuietHours) -> None:
+    check_quiet(now, ZoneInfo(name), hours)
+
+
+@given(st.sampled_from(STRANGE), st.integers(-30 * 60, 30 * 60), st.data())
+@settings(max_examples=600)
+def test_quiet_hours_hold_where_clocks_are_changed(strange: tuple[str, datetime], minutes: int, data: Any) -> None:
+    name, change = strange
+    zone = ZoneInfo(name)
+    # Quiet hours that begin and end around the change, in the hour that is skipped or repeated above all.
+    wall = change.astimezone(zone)
+    near = st.integers(-150, 150).map(lambda m: (wall.replace(fold=0) + timedelta(minutes=m)).time().replace(fold=0))
+    start, end = data.draw(st.one_of(near, clock_times)), data.draw(near)
+    assume(start != end)
+    hours = QuietHours(channels=("email",), purposes=("promotional",), start=start, end=end)
+    check_quiet(change + timedelta(minutes=minutes), zone, hours)
+
+
+def test_the_hour_that_comes_twice_is_quiet_twice() -> None:
+    hours = QuietHours(channels=("email",), purposes=("promotional",), start=time(22), end=time(2, 30))
+    berlin = ZoneInfo("Europe/Berlin")
+    first = datetime(2026, 10, 25, 0, 15, tzinfo=UTC)
+    assert quiet_until(first, berlin, hours) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    second = datetime(2026, 10, 25, 1, 15, tzinfo=UTC)
+    assert quiet_until(second, berlin, hours) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+
+
+def test_a_night_that_ends_in_the_hour_that_is_skipped_ends_after_it() -> None:
+    hours = QuietHours(channels=("email",), purposes=("promotional",), start=time(22), end=time(2, 30))
+    until = quiet_until(datetime(2026, 3, 29, 0, 59, tzinfo=UTC), ZoneInfo("Europe/Berlin"), hours)
+    assert until == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> dict[str, Any]:
+    lines = draw(st.lists(quiet_lines, max_size=2))
+    return {"quiet_hours": tuple(lines), "caps": tuple(draw(st.lists(caps, max_size=3)))}
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> list[Ask]:
+    start = draw(instants)
+    drawn = draw(
+        st.lists(
+            st.tuples(
+                st.floats(0, 200).map(lambda h: timedelta(hours=h)),
+                st.sampled_from(["email", "sms"]),
+                every_purpose,
+                st.floats(0.01, 500).map(lambda h: timedelta(hours=h)),
+            ),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    return [
+        an_ask(f"k{n}", start + after, channel=channel, purpose=purpose, valid_for=worth)
+        for n, (after, channel, purpose, worth) in enumerate(drawn)
+    ]
+
+
+holds = st.lists(
+    st.tuples(st.floats(0, 200), st.one_of(st.none(), st.floats(0.1, 100)), st.one_of(st.none(), st.floats(0.1, 200))),
+    max_size=2,
+)
+
+
+@given(policies(), wishes(), st.sampled_from(ZONES), holds)
+@settings(max_examples=250)
+def test_whoever_follows_the_gate_breaks_no_rule_and_every_wait_ends(
+    policy: Policy, changes: dict[str, Any], asks: list[Ask], zone: str, held: Any
+) -> None:
+    """Asks all wishes in the order of time, each again when it is told to, until each is sent or dropped."""
+    policy = changed(policy, **changes)
+    begin = min(a.now for a in asks)
+    facts = replace(
+        reachable_facts(timezone=zone),
+        holds={
+            f"ticket:{n}": Hold(
+                "ticket",
+                str(n),
+                opened_at=begin + timedelta(hours=opened),
+                released_at=None if release is None else begin + timedelta(hours=opened + release),
+                expires_at=None if expires is None else begin + timedelta(hours=opened + expires),
+            )
+            for n, (opened, release, expires) in enumerate(held)
+        },
+    )
+    sent: list[Past] = []
+    open_asks = list(asks)
+    tries = dict.fromkeys((a.key for a in asks), 0)
+    while open_asks:
+        ask = min(open_asks, key=lambda a: (a.now, a.key))
+        open_asks.remove(ask)
+        tries[ask.key] += 1
+        # A hold opens only when its time comes.
+        known = replace(facts, holds={k: h for k, h in facts.holds.items() if h.opened_at and h.opened_at <= ask.now})
+        verdict = decide(ask, Situation(known, past=sent), policy)
+        if isinstance(verdict, Send):
+            assert ask.now < ask.valid_until
+            assert ask.purpose != "promotional" or not known.active_holds(ask.now)
+            sent.append(Past(ask.key, ask.channel, ask.purpose, ask.now))
+        elif isinstance(verdict, Wait):
+            assert ask.now < verdict.until <= ask.valid_until
+            open_asks.append(replace(ask, now=verdict.until))
+        # Once for each quiet line and day, each slot of a cap taken by another, each look at a hold.
+        assert tries[ask.key] < 200
+    assert not rules_broken(sent, policy, ZoneInfo(zone))
+
+
+def rules_broken(sent: list[Past], policy: Policy, zone: ZoneInfo) -> list[str]:
+    broken = []
+    for p in sent:
+        for hours in policy.quiet_hours:
+            if p.channel in hours.channels and p.purpose in hours.purposes and is_quiet(p.claimed_at, zone, hours):
+                broken.append(f"{p} in {hours}")
+        for cap in policy.caps:
+            window = [
+                q
+                for q in sent
+                if q.channel in cap.channels
+                and q.purpose in cap.purposes
+                and p.claimed_at <= q.claimed_at < p.claimed_at + cap.window
+            ]
+            if len(window) > cap.max:
+                broken.append(f"{len(window)} from {p} in {cap}")
+    return broken
+
+
+def test_rules_broken_would_be_seen() -> None:
+    # Asks that ignore the gate break both kinds of rule: the judge above is not blind.
+    night = datetime(2026, 3, 2, 23, tzinfo=UTC)
+    policy = Policy.model_construct(
+        quiet_hours=(NIGHT,), caps=(Cap(channels=("email",), purposes=("promotional",), max=1, days=1),)
+    )
+    assert len(rules_broken([past("a", night), past("b", night + timedelta(hours=1))], policy, ZoneInfo("UTC"))) == 3
+
+
+forbidding = st.sampled_from(
+    [
+        "erased",
+        "exited",
+        "withdrawn",
+        "unsubscribed",
+        "complained",
+        "no consent",
+        "no address",
+        "bounced",
+        "expired",
+        "hold",
+    ]
+)
+
+
+@given(policies(), st.lists(forbidding, min_size=1, unique=True), every_purpose, st.sampled_from(ZONES))
+def test_nothing_forbidden_is_ever_sent(
+    policy: Policy, changes: dict[str, Any], bans: list[str], purpose: Purpose, zone: str
+) -> None:
+    policy = changed(policy, **changes)
+    ask = an_ask("k", purpose=purpose)
+    facts, ended_by = reachable_facts(timezone=zone), None
+    forbids = {"erased", "exited", "no address", "bounced", "expired"}
+    marketing = {"withdrawn", "unsubscribed", "complained", "no consent"}
+    if purpose != "transactional":
+        forbids |= marketing
+    if purpose == "promotional":
+        forbids |= {"hold"}
+    events: dict[str, Happening] = {
+        "withdrawn": happening("consent.withdrawn", at(-1), channel="email"),
+        "unsubscribed": happening("message.unsubscribed", at(-1), channel="email"),
+        "complained": happening("message.complained", at(-1), channel="email"),
+        "bounced": happening("message.bounced", at(-1), address="alice@example.com", permanent=True),
+        "hold": happening("ticket.opened", at(-1), ticket_id="7"),
+        "erased": happening("contact.erased", at(-1)),
+    }
+    for ban in bans:
+        match ban:
+            case "exited":
+                ended_by = "meeting.booked"
+            case "no consent":
+                facts = replace(facts, consents={})
+            case "no address":
+                facts = replace(facts, profile={k: v for k, v in facts.profile.items() if k != "email"})
+            case "expired":
+                ask = replace(ask, valid_until=ask.now)
+            case _:
+                facts = apply(facts, events[ban], policy)
+    verdict = decide(ask, Situation(facts, ended_by), policy)
+    if forbids & set(bans):
+        assert not isinstance(verdict, Send)
+    if forbids & set(bans) - {"hold"}:
+        assert isinstance(verdict, Drop)
+
+
+@given(st.text(max_size=40))
+@example("Europe")
+@example("America/Argentina")
+def test_no_text_for_a_zone_disturbs_the_gate(policy: Policy, text: str) -> None:
+    verdict = decide(an_ask("k"), Situation(reachable_facts(timezone=text)), policy)
+    assert isinstance(verdict, Send | Wait)
+
+
+def test_a_gate_knows_how_far_back_it_must_look(policy: Policy) -> None:
+    assert longest_window(policy) == timedelta(days=7)
+    assert longest_window(changed(policy, caps=())) == timedelta(0)

@@ -1,0 +1,107 @@
+"""What an operator may do to a run: pause it, move it, answer it."""
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+
+from activities import signatures as ask
+from contacts.specs import days
+from tests.workflows.journeys import AsksApproval, HandsOver, SendsOne, WaitsLong
+from tests.workflows.world import Stage, in_
+
+
+async def test_pause_holds_touches_until_resume(stage: Stage) -> None:
+    run = await stage.start(SendsOne, first_signal=("pause", {}))
+    await run.doing("paused by an operator")
+    assert (await run.story())["paused"] is True
+    assert not stage.world.requests(ask.DeliverRequest)
+    await run.handle.signal("resume")
+    assert await run.outcome() == "completed"
+    assert len(stage.world.requests(ask.DeliverRequest)) == 1
+
+
+async def test_a_paused_run_still_ends(stage: Stage) -> None:
+    run = await stage.start(SendsOne, first_signal=("pause", {}))
+    await run.doing("paused by an operator")
+    await run.exit("converted")
+    assert await run.outcome() == "converted"
+    assert not stage.world.requests(ask.DeliverRequest)
+
+
+async def test_move_leaves_the_stage_and_goes_on_at_another(stage: Stage) -> None:
+    run = await stage.start(WaitsLong)
+    await run.doing("waits for page.viewed")
+    assert await run.handle.execute_update("move", "resting") == "moving to resting"
+    await run.doing("waits for the time")
+    assert (await run.story())["stage"] == "resting"
+    assert (await run.texts())[-3:] == ["moved to resting by an operator", "cleaned up", "entered resting"]
+
+
+async def test_move_to_a_stage_there_is_not_leaves_no_trace(stage: Stage) -> None:
+    run = await stage.start(WaitsLong)
+    await run.doing("waits for page.viewed")
+    await run.idle()
+    before = len(await run.history())
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await run.handle.execute_update("move", "elsewhere")
+    assert str(refused.value.cause) == "no stage 'elsewhere': waiting, resting"
+    assert len(await run.history()) == before
+
+
+async def test_acknowledging_a_hand_off_ends_the_wait_for_an_answer(stage: Stage) -> None:
+    stage.world.handed = ask.HandOffDone("sales", in_(hours=1), 3600, 1)
+    run = await stage.start(HandsOver)
+    await run.doing("waits for sales")
+    [handed] = stage.world.requests(ask.HandOffRequest)
+    said = await run.handle.execute_update("acknowledge", args=[handed.handoff_id, "Mia"])
+    assert said == "Mia has the hand-off"
+    assert await run.outcome() == "completed"
+    assert "answer: Mia" in await run.texts()
+    [taken] = stage.world.requests(ask.AcknowledgeRequest)
+    assert (taken.handoff_id, taken.by) == (handed.handoff_id, "Mia")
+
+
+async def test_an_acknowledgement_that_is_an_event_counts_too(stage: Stage) -> None:
+    stage.world.handed = ask.HandOffDone("sales", in_(hours=1), 3600, 1)
+    run = await stage.start(HandsOver)
+    await run.doing("waits for sales")
+    [handed] = stage.world.requests(ask.HandOffRequest)
+    await run.tell("-", type="handoff.acknowledged", data={"handoff_id": "another one", "by": "Noah"})
+    await run.tell("-", type="handoff.acknowledged", data={"handoff_id": handed.handoff_id, "by": "Mia"})
+    assert await run.outcome() == "completed"
+    assert "answer: Mia" in await run.texts()
+    assert not stage.world.requests(ask.AcknowledgeRequest)  # everybody knows already
+
+
+async def test_nobody_answers_so_they_are_reminded_and_then_a_person_reviews(stage: Stage) -> None:
+    stage.world.handed = ask.HandOffDone("sales", in_(seconds=0.1), 0.1, 2)
+    run = await stage.start(HandsOver)
+    assert await run.outcome() == "completed"
+    assert "answer: None" in await run.texts()
+    reminders = [(r.reminder, r.last) for r in stage.world.requests(ask.RemindRequest)]
+    assert reminders == [(1, False), (2, False), (3, True)]
+
+
+async def test_a_hand_off_can_be_taken_after_a_reminder(stage: Stage) -> None:
+    stage.world.handed = ask.HandOffDone("sales", in_(seconds=0.1), 3600, 2)
+    run = await stage.start(HandsOver)
+    [reminder] = await stage.asked(ask.RemindRequest)
+    await run.handle.execute_update("acknowledge", args=[reminder.handoff_id, "Mia"])
+    assert await run.outcome() == "completed"
+    assert len(stage.world.requests(ask.RemindRequest)) == 1
+
+
+@pytest.mark.parametrize("said", [True, False])
+async def test_approval(stage: Stage, said: bool) -> None:
+    run = await stage.start(AsksApproval)
+    await run.doing("waits for approval: gift")
+    [line] = [line for line in stage.world.lines if line.kind == "approval"]
+    await run.handle.execute_update("approve", args=["another question", not said])
+    await run.handle.execute_update("approve", args=[line.data["name"], said])
+    assert await run.outcome() == "completed"
+    assert (await run.texts())[-1] == f"approved: {said}"
+
+
+async def test_no_answer_is_no_approval(stage: Stage) -> None:
+    run = await stage.start(AsksApproval, rate=days(2) / days(0.2 / 86400))
+    assert await run.outcome() == "completed"
+    assert (await run.texts())[-1] == "approved: False"
