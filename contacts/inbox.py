@@ -96,4 +96,6 @@ class Inbox:
 
 
 def _one_line(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {' '.join(str(problem).split())}"[:500]
+    # What a sender wrote may be quoted in it, with characters no column can hold.
+    printable = "".join(c if c.isprintable() else " " for c in str(problem))
+    return f"{type(problem).__name__}: {' '.join(printable.split())}"[:500]

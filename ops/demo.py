@@ -143,7 +143,7 @@ class _Story:
         self.chapter("She opens a support ticket: nothing promotional while that is open")
         await self.zendesk("ticket.opened")
         await self.happens("a hold is on", self.kind("hold"))
-        await self.happens("the second mail waits", self.kind("wait", touch="welcome_second"))
+        await self.happens("the second mail waits", self.kind("wait", touch="welcome_second", reason="hold_ticket"))
         self.never("a promotional mail under an open ticket", self.touch("welcome_second"))
         self.chapter("Support has solved it")
         await self.zendesk("ticket.solved")

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from connectors import configured
-from connectors.base import Refused, Request, Source
+from connectors.base import Request, Source
 from connectors.cloudevents import CloudEvents
 from connectors.configured import MissingCredentials
 from connectors.track import Track
@@ -72,9 +72,6 @@ def _parse(source: Source | None, name: str, request: Request, received_at: date
     def parse() -> Sequence[Event]:
         if source is None:
             raise ValueError(f"there is no connector {name!r} any more")
-        try:
-            return source.parse(request, received_at)
-        except Refused as refusal:
-            raise ValueError(refusal.reason) from None
+        return source.parse(request, received_at)
 
     return parse

@@ -187,6 +187,8 @@ def judge(capture: Capture) -> Judgement:
         return Judgement(True, str(partly), tuple(partly.events))
     except ValueError as error:
         return Judgement(True, " ".join(str(error).split()))
+    except Exception as error:  # a fault of the parser's: the inbox would keep the request with this error
+        return Judgement(True, f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Judgement(True, reason, tuple(events))
 
 

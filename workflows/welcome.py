@@ -5,8 +5,6 @@ from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
 
-NEXT_RESOURCE = on("resource.downloaded")
-
 
 @journey(
     trigger=[on("resource.downloaded"), on("contact.identified", first=True)],
@@ -31,14 +29,14 @@ class Welcome(Journey):
     async def greet(self) -> Any:
         if self.entry.type == "contact.identified":
             # The form that made the contact known often tells a moment later what they came for.
-            came_for = await self.wait(NEXT_RESOURCE, minutes=10)
+            came_for = await self.wait(on("resource.downloaded"), minutes=10)
             if came_for is not None:
                 self.memory.update(resource=came_for.resource, topic=came_for.topic)
         await self.send("welcome", **self.memory)
         return self.deepen
 
     async def deepen(self) -> Any:
-        await self.wait(NEXT_RESOURCE, days=3)
+        await self.sleep(days=3)
         await self.send("welcome_second", **self.memory)
         return self.prove
 
