@@ -1,6 +1,5 @@
 """The ``perennial`` command. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
-import errno
 import os
 import sys
 from collections.abc import Coroutine, Iterator
@@ -28,7 +27,6 @@ class OneLine(TyperGroup):
         """Runs the command line and exits: 0, 1 if it could not be done, 2 if it was wrong."""
         try:
             status = super().main(*args, **{**extra, "standalone_mode": False})
-            sys.stdout.flush()
         except Exception as problem:
             status = _told(problem)
         sys.exit(status)
@@ -37,10 +35,6 @@ class OneLine(TyperGroup):
 def _told(problem: Exception) -> int:
     from ops.output import Failure, printable
 
-    if isinstance(problem, OSError) and problem.errno == errno.EPIPE:
-        # Whoever read us has seen enough; nor may the interpreter's own last flush complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     if isinstance(problem, typer.TyperException):
         message, status = _usage(problem), problem.exit_code
     elif isinstance(problem, typer.Abort):
@@ -50,8 +44,9 @@ def _told(problem: Exception) -> int:
     elif os.environ.get("PERENNIAL_DEBUG") == "1":
         raise problem
     else:
-        name = type(problem).__name__
-        message, status = f"unexpected {name}: {problem} (PERENNIAL_DEBUG=1 shows where)", 1
+        # only the first line: what follows may be a statement with a contact's data in it
+        what = f"{type(problem).__name__}: {problem}".splitlines()[0]
+        message, status = f"unexpected {what} (PERENNIAL_DEBUG=1 shows where)", 1
     sys.stderr.write(f"perennial: {' '.join(printable(message).split())}\n")
     return status
 
@@ -92,7 +87,9 @@ inbox = _group("inbox", "Requests of outside systems as they came.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many lines.")]
-Contact = Annotated[str, typer.Argument(help="An id, e-mail address, phone number or a system's own id.")]
+Contact = Annotated[
+    str, typer.Argument(metavar="CONTACT", help="An id, e-mail address, phone number or a system's own id.")
+]
 
 
 @app.callback()
@@ -332,7 +329,9 @@ async def _contact_show(contact: str, out: "Output") -> None:
 @app.command(epilog=_example("perennial explain ada@example.com welcome_second"))
 def explain(
     contact: Contact,
-    touch: Annotated[str | None, typer.Argument(help="A template's name, or a touch's id or key.")] = None,
+    touch: Annotated[
+        str | None, typer.Argument(metavar="TOUCH", help="A template's name, or a touch's id or key.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Why messages were or were not sent to a contact."""

@@ -66,7 +66,7 @@ class Deliver:
             except NeverAgain:
                 continue
             except ConnectorError as error:
-                raise ApplicationError(str(error), type=type(error).__name__) from None
+                raise _later(error) from None
             if address is not None:
                 found = event(
                     "contact.updated",
@@ -105,7 +105,10 @@ class Deliver:
         if sender.idempotent:
             return None
         if sender.can_look_up:
-            found = await sender.look_up(request.key)
+            try:
+                found = await sender.look_up(request.key)
+            except ConnectorError as error:
+                raise _later(error) from None
             return await self._sent(claim, sender, found, None, time) if found is not None else None
         if request.purpose == "transactional":
             return None
@@ -119,13 +122,7 @@ class Deliver:
         except (TryAgain, TemplateError) as error:
             async with self.engine.begin() as conn:
                 await self.gate.release(conn, claim.touch_id)
-            delay = error.delay if isinstance(error, TryAgain) else None
-            raise ApplicationError(
-                str(error),
-                type=type(error).__name__,
-                next_retry_delay=delay,
-                category=ApplicationErrorCategory.BENIGN if delay else ApplicationErrorCategory.UNSPECIFIED,
-            ) from None
+            raise _later(error) from None
         except NeverAgain as error:
             if isinstance(error, BadAddress):
                 await self._suppress(claim, request.channel, error.reason, time)
@@ -133,7 +130,7 @@ class Deliver:
         except Unknown as error:
             if sender.idempotent or sender.can_look_up or request.purpose == "transactional":
                 # The next attempt finds the claim and asks the provider, or may simply send again.
-                raise ApplicationError(str(error), type="Unknown") from None
+                raise _later(error) from None
             return await self._settle(claim, "unknown", error.reason, time, request_id=error.request_id)
         return await self._sent(claim, sender, accepted, rendered, time)
 
@@ -206,3 +203,10 @@ class Deliver:
             data={"channel": channel, "address": claim.facts.address(channel), "permanent": True, "reason": reason},
         )
         await self.intake.record(bounced, now)
+
+
+def _later(error: ConnectorError | TemplateError) -> ApplicationError:
+    """The same in Temporal's words: another attempt is worth it, when the provider says or when the policy does."""
+    delay = error.delay if isinstance(error, TryAgain) else None
+    category = ApplicationErrorCategory.BENIGN if delay else ApplicationErrorCategory.UNSPECIFIED
+    return ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay, category=category)

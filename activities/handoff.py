@@ -58,9 +58,14 @@ class HandOff:
 
     @activity.defn(name=ask.REMIND)
     async def remind(self, request: ask.RemindRequest) -> None:
-        """Tells the owner again; the last time the run also goes to the review queue."""
+        """Tells the owner again; after the last reminder the run goes to the review queue instead."""
         async with pulse():
             row = await self._row(request.handoff_id)
+            if request.last:
+                async with self.engine.begin() as conn:
+                    await write_lines(conn, request.run, request.lines)
+                    await open_review(conn, request.run, row.contact_id, f"nobody took the hand-off: {row.reason}")
+                return
             await self._call(
                 self.alert.alert(
                     f"{request.handoff_id}/reminder/{request.reminder}",
@@ -83,8 +88,6 @@ class HandOff:
                     data={"owner": row.owner, "reminder": request.reminder, "reason": row.reason},
                 )
                 await journal.write(conn, entry)
-                if request.last:
-                    await open_review(conn, request.run, row.contact_id, f"nobody took the hand-off: {row.reason}")
 
     @activity.defn(name=ask.ACKNOWLEDGE)
     async def acknowledge(self, request: ask.AcknowledgeRequest) -> None:

@@ -12,7 +12,8 @@ from temporalio import activity
 from activities import signatures as ask
 from contacts import journal, store
 from contacts.policy import Policy
-from contacts.tables import reviews, runs
+from contacts.runs import drop_waiting
+from contacts.tables import reviews, runs, touches
 
 
 async def write_lines(
@@ -77,7 +78,7 @@ class Record:
 
     @activity.defn(name=ask.FINISH)
     async def finish(self, request: ask.FinishRequest) -> None:
-        """Closes the run's row; an exhausted run goes to the review queue with its story."""
+        """Closes the run's row and what it left open; an exhausted run goes to the review queue with its story."""
         run = request.run
         async with self.engine.begin() as conn:
             row = (await conn.execute(sa.select(runs).where(runs.c.id == run.run_id).with_for_update())).one()
@@ -86,6 +87,8 @@ class Record:
             outcome = row.outcome or request.outcome
             closed = sa.update(runs).where(runs.c.id == run.run_id, runs.c.ended_at.is_(None))
             await conn.execute(closed.values(ended_at=run.now, outcome=outcome))
+            await drop_waiting(conn, run.run_id, "exited", run.now)
+            await _give_up_calls(conn, run)
             data = {"outcome": outcome, "by": request.reason}
             exit_ = journal.Entry(
                 run.now, row.contact_id, "exit", run.journey, run.run_id, once=f"exit/{run.run_id}", data=data
@@ -94,6 +97,35 @@ class Record:
             if request.review:
                 reason = f"{outcome}: {request.reason}" if request.reason else outcome
                 await open_review(conn, run, row.contact_id, reason, list(request.story))
+
+
+async def _give_up_calls(conn: AsyncConnection, run: ask.RunRef) -> None:
+    """Nobody will ask for the run's touches again: a call that is still without an answer is said to be so."""
+    unanswered = (
+        sa.update(touches)
+        .where(touches.c.run_id == run.run_id, touches.c.status == "claimed")
+        .values(status="unknown", reason="no answer from the provider", settled_at=run.now)
+        .returning(touches)
+    )
+    entries = [
+        journal.Entry(
+            at=run.now,
+            contact_id=row.contact_id,
+            kind="touch",
+            journey=row.journey,
+            run_id=run.run_id,
+            data={
+                "touch": row.template,
+                "channel": row.channel,
+                "purpose": row.purpose,
+                "reason": row.reason,
+                "status": row.status,
+                "touch_id": row.id,
+            },
+        )
+        for row in await conn.execute(unanswered)
+    ]
+    await journal.write(conn, *entries)
 
 
 async def open_review(

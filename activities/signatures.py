@@ -132,7 +132,7 @@ class AcknowledgeRequest:
 
 @dataclass(frozen=True)
 class RemindRequest:
-    """Nobody acknowledged in time: tell them again. ``last`` leaves it to the review queue as well."""
+    """Nobody acknowledged in time: tell them again, or, after the ``last`` time, leave it to the review queue."""
 
     run: RunRef
     handoff_id: str

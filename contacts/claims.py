@@ -31,6 +31,14 @@ _STATUS: dict[type[Verdict], Literal["claimed", "waiting", "dropped"]] = {
 }
 
 
+# Proof that it went out may still come after it was given up as unknown.
+_MAY_BECOME: dict[Status, tuple[Status, ...]] = {
+    "sent": ("claimed", "waiting", "unknown"),
+    "unknown": ("claimed", "waiting"),
+    "failed": ("claimed", "waiting"),
+}
+
+
 @dataclass(frozen=True)
 class Claim:
     """What the gate's transaction found or decided.
@@ -113,7 +121,7 @@ class Gate:
         row = (
             await conn.execute(
                 sa.update(touches)
-                .where(touches.c.id == touch_id, touches.c.status.in_(["claimed", "waiting"]))
+                .where(touches.c.id == touch_id, touches.c.status.in_(_MAY_BECOME[status]))
                 .values(status=status, settled_at=now, **values)
                 .returning(touches)
             )

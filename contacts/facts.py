@@ -30,11 +30,19 @@ def address_kind(channel: str) -> str:
 
 @dataclass(frozen=True)
 class Stamped:
-    """A value, since when it is so, and which event said it."""
+    """A value, since when it is so, and which event said it.
+
+    ``implied``: the event only came with it, as an order does with an address; a value that was told counts more.
+    """
 
     value: Any
     at: datetime
     event_id: str
+    implied: bool = False
+
+    def outweighs(self, other: "Stamped") -> bool:
+        """Whether this value counts more."""
+        return (not self.implied, self.at, self.event_id) > (not other.implied, other.at, other.event_id)
 
 
 @dataclass(frozen=True)
@@ -185,12 +193,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Happening:
-    """A stored event, as the pure half sees it."""
+    """A stored event, as the pure half sees it. ``addresses``: ``email`` and ``phone`` among its identities."""
 
     id: str
     type: str
     occurred_at: datetime
     data: Mapping[str, Any]
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -208,12 +217,11 @@ def _profile(facts: Facts, event: Happening) -> Facts:
         given = {k: event.data[k] for k in PROFILE_FIELDS if event.data.get(k) not in (None, "")}
     elif event.type in ("resource.downloaded", "page.viewed", "form.submitted"):
         given = {k: event.data[k] for k in ("topic", "resource") if event.data.get(k)}
-    profile = dict(facts.profile)
-    for name, value in given.items():
-        known = profile.get(name)
-        if known is None or (event.occurred_at, event.id) > (known.at, known.event_id):
-            profile[name] = Stamped(value, event.occurred_at, event.id)
-    return replace(facts, profile=profile)
+    said = {name: Stamped(value, event.occurred_at, event.id) for name, value in given.items()}
+    came_with = {
+        name: Stamped(value, event.occurred_at, event.id, implied=True) for name, value in event.addresses.items()
+    }
+    return replace(facts, profile=_joined(facts.profile, {**came_with, **said}, _weightier))
 
 
 def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -329,7 +337,7 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
     entries = [e for e in (kept.entry, gone.entry) if e is not None]
     return replace(
         kept,
-        profile=_joined(kept.profile, gone.profile, lambda a, b: max(a, b, key=lambda s: (s.at, s.event_id))),
+        profile=_joined(kept.profile, gone.profile, _weightier),
         consents=_joined(kept.consents, gone.consents, lambda a, b: b if b.outweighs(a) else a),
         holds=_joined(kept.holds, gone.holds, _both_holds),
         suppressions=_joined(kept.suppressions, gone.suppressions, _since_first),
@@ -344,6 +352,10 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
 
 def _joined(ours: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
     return {**theirs, **{name: choose(a, theirs[name]) if name in theirs else a for name, a in ours.items()}}
+
+
+def _weightier(a: Stamped, b: Stamped) -> Stamped:
+    return b if b.outweighs(a) else a
 
 
 def _since_first(a: Suppression, b: Suppression) -> Suppression:

@@ -129,7 +129,8 @@ class Intake:
             raise _Repeat
         data = {**happened, "type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat()}
         await journal.write(conn, journal.Entry(now, facts.contact_id, "event", data=data))
-        return facts, Happening(event_id, event.type, event.occurred_at, happened)
+        addresses = {i.kind: i.value for i in event.identities if i.kind in ("email", "phone")}
+        return facts, Happening(event_id, event.type, event.occurred_at, happened, addresses)
 
     async def _tell_holds(
         self, conn: AsyncConnection, before: Facts, after: Facts, event: Happening, now: datetime

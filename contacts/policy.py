@@ -165,11 +165,13 @@ def parse(text: str, name: str = "policy.toml") -> Policy:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{name}: {error}") from None
+    if "version" in raw:
+        raise PolicyError(f"{name}: version: is made from the text and cannot be set")
     try:
         return Policy.model_validate(raw | {"version": hashlib.sha256(text.encode()).hexdigest()[:12]})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(" ".join(str(part).split()) for part in first["loc"])
         raise PolicyError(f"{name}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 

@@ -75,8 +75,9 @@ class Relay:
                     pause = 0.5
                     while not listener.done():
                         await self.drain()
+                        longest = await self._until_next_try()
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(heard.wait(), await self._until_next_try())
+                            await asyncio.wait_for(heard.wait(), longest)
                         heard.clear()
             except (SQLAlchemyError, psycopg.Error) as error:
                 log.warning("relay.database_away", error=type(error).__name__)

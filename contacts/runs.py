@@ -15,7 +15,7 @@ from contacts import journal
 from contacts.facts import PROFILE_FIELDS, Facts, Happening
 from contacts.routing import Run
 from contacts.specs import Card, workflow_id
-from contacts.tables import dispatches, runs
+from contacts.tables import dispatches, runs, touches
 
 CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
@@ -77,11 +77,40 @@ async def end(conn: AsyncConnection, run: Run, outcome: str, event: Happening | 
         .values(exited_at=now, exit_event=event.id if event else None, outcome=outcome)
     )
     by = event.type if event else "contact.merged"
+    await drop_waiting(conn, run.id, "exited", now)
     await _dispatch(conn, run.id, "exit", {"outcome": outcome, "by": by}, now)
     data = {"outcome": outcome, "by": by}
     await journal.write(
         conn, journal.Entry(now, run.contact_id, "exit", run.journey, run.id, once=f"exit/{run.id}", data=data)
     )
+
+
+async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: datetime) -> None:
+    """Settles the touches a run that is over was still waiting to send: they are dropped, and anyone can read why."""
+    dropped = await conn.execute(
+        sa.update(touches)
+        .where(touches.c.run_id == run_id, touches.c.status == "waiting")
+        .values(status="dropped", reason=reason, settled_at=now)
+        .returning(touches)
+    )
+    entries = [
+        journal.Entry(
+            at=now,
+            contact_id=row.contact_id,
+            kind="drop",
+            journey=row.journey,
+            run_id=run_id,
+            data={
+                "touch": row.template,
+                "channel": row.channel,
+                "purpose": row.purpose,
+                "reason": reason,
+                "touch_id": row.id,
+            },
+        )
+        for row in dropped
+    ]
+    await journal.write(conn, *entries)
 
 
 async def tell(conn: AsyncConnection, run: Run, event: Happening, now: datetime) -> None:

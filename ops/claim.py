@@ -11,15 +11,16 @@ Exceptions::
 
 import dataclasses
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from pydantic import TypeAdapter, ValidationError
+
+from contacts.clock import Clock
 
 _END_GRACE = 10.0
 
@@ -36,6 +37,7 @@ class Running:
         database: The URL of the facts, for SQLAlchemy.
         mailbox_dir: Where the development mailbox keeps mail.
         mailbox_port: Its SMTP port.
+        clock: The journeys' clock there.
     """
 
     pid: int
@@ -45,6 +47,7 @@ class Running:
     database: str
     mailbox_dir: str
     mailbox_port: int
+    clock: Clock = field(default_factory=Clock)
 
 
 class AlreadyRunning(Exception):
@@ -56,7 +59,7 @@ class AlreadyRunning(Exception):
 
     def __init__(self, running: Running | None) -> None:
         where = f"process {running.pid}, gateway {running.gateway}" if running else "it is still starting"
-        super().__init__(f"perennial is already up ({where})")
+        super().__init__(f"already up ({where})")
         self.running = running
 
 
@@ -110,7 +113,7 @@ class Claim:
 
     def _save(self) -> None:
         draft = self._file.with_suffix(".tmp")
-        draft.write_text(json.dumps(dataclasses.asdict(self._note), indent=2))
+        draft.write_bytes(_NOTE.dump_json(self._note, indent=2))
         draft.replace(self._file)
 
 

@@ -98,7 +98,7 @@ def _ended(lines: Sequence[RunLine]) -> Table:
 def _touches(page: ContactPage) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for touch in page.touches:
-        reason = "its run ended first" if touch.status == "waiting" and touch.run_ended else touch.reason
+        reason = touch.reason
         why = f" ({reason})" if reason else ""
         status = Text.assemble(coloured(touch.status), text(why))
         table.add_row(Text(short(touch.at), "dim"), text(touch.template), touch.channel, status)

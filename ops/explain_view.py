@@ -45,8 +45,7 @@ def _end_of_run(touch: Touch) -> str:
     if touch.run_ended_at is None:
         return ""
     by = f" by {touch.run_ended_by}" if touch.run_ended_by else ""
-    first = ", before this could go out" if touch.status == "waiting" else ""
-    return f"; the run {touch.run_outcome or 'ended'}{by} {stamp(touch.run_ended_at)}{first}"
+    return f"; the run {touch.run_outcome or 'ended'}{by} {stamp(touch.run_ended_at)}"
 
 
 def _decisions(decisions: Sequence[Decision]) -> RenderableType:

@@ -110,7 +110,6 @@ class TouchLine:
 
     Attributes:
         at: When it was settled, else when it was asked for.
-        run_ended: Its run is over: what waits now will never go out.
     """
 
     touch_id: str
@@ -122,7 +121,6 @@ class TouchLine:
     status: str
     reason: str | None
     subject: str | None
-    run_ended: bool
 
 
 @dataclass(frozen=True)
@@ -292,7 +290,6 @@ async def _recent_touches(conn: AsyncConnection, contact_id: str) -> list[TouchL
             status=r.status,
             reason=r.reason,
             subject=r.subject,
-            run_ended=r.exited_at is not None or r.ended_at is not None,
         )
         for r in rows
     ]

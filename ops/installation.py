@@ -84,4 +84,4 @@ def _place(settings: configuration.Settings) -> tuple[str, Clock]:
     running = claim.find(configuration.DATA) or claim.find(configuration.DATA / "demo")
     if running is None:
         raise Failure(NOTHING_RUNS)
-    return running.database, settings.clock
+    return running.database, running.clock

@@ -8,7 +8,7 @@ Exceptions::
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +16,24 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
-from contacts.events import Event, InvalidEvent, event, identities
+from contacts.events import Event, InvalidEvent, event, identities, identity
+from contacts.policy import Channel
+from contacts.specs import Purpose
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)([wdhms])")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([wdhms])")
+_LONGEST = timedelta(days=36525)
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -37,11 +50,14 @@ def offset(text: object) -> timedelta:
     if isinstance(text, timedelta):
         return text
     written = str(text).strip().replace(" ", "")
-    if written.replace(".", "", 1).isdigit():
-        return timedelta(days=float(written))
+    if _NUMBER.fullmatch(written):
+        written += "d"
     if not written or _PART.sub("", written):
         raise ValueError("must be an offset such as 90d or 3h30m")
-    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(written)))
+    seconds = sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(written))
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("must be at most 100 years")
+    return timedelta(seconds=seconds)
 
 
 Offset = Annotated[timedelta, BeforeValidator(offset)]
@@ -51,16 +67,25 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _reachable(kind: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if identity(kind, value) is None:
+            raise ValueError(f"no such {kind}: {value!r}")
+        return value
+
+    return check
+
+
 class ContactLine(BaseModel):
     """Who the contact is at the start. Other fields than these are profile fields (``first_name``)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     id: str | None = None
-    email: str | None = None
-    phone: str | None = None
+    email: Annotated[str, AfterValidator(_reachable("email"))] | None = None
+    phone: Annotated[str, AfterValidator(_reachable("phone"))] | None = None
     timezone: str | None = None
-    consent: dict[str, list[str]] = Field(default_factory=dict)
+    consent: dict[Channel, list[Purpose]] = Field(default_factory=dict)
 
     @field_validator("timezone")
     @classmethod
@@ -106,6 +131,7 @@ class Never(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    day: float | None = None
     after: Offset | None = None
     before: Offset | None = None
     kind: str | None = None
@@ -159,6 +185,8 @@ def read(path: Path) -> Scenario:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadScenario(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise BadScenario(f"{path}: not YAML: nested too deeply") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadScenario(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
@@ -175,11 +203,17 @@ def read(path: Path) -> Scenario:
     problem = _contradiction(scenario)
     if problem:
         raise BadScenario(f"{path}: {problem}")
+    where = "contact"
     try:
+        history(scenario)
         for n, _ in enumerate(scenario.events):
-            event_of(scenario, n)
+            where = f"events.{n}"
+            if not event_of(scenario, n).identities:
+                raise BadScenario(f"{path}: {where}: none of the identities is one")
     except InvalidEvent as error:
-        raise BadScenario(f"{path}: events.{n}: {error}") from None
+        raise BadScenario(f"{path}: {where}: {error}") from None
+    except OverflowError:
+        raise BadScenario(f"{path}: start: is too far from today") from None
     return scenario
 
 
@@ -187,7 +221,7 @@ def _contradiction(scenario: Scenario) -> str | None:
     people = scenario.people
     if not people:
         return "contact: is missing"
-    if len(people) < len(scenario.contacts):
+    if len(people) < len(scenario.contacts) + (scenario.contact is not None):
         return "contacts: two have the same id"
     if len(people) > 1:
         for n, line in enumerate(scenario.events):

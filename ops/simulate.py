@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
@@ -81,13 +83,20 @@ async def play(template: str, written: Scenario, policy: Policy) -> Played:
 async def _time_skipping() -> AsyncIterator[tuple[WorkflowEnvironment, Client]]:
     binary = str(Path(sysconfig.get_path("scripts")) / "temporal-test-server")
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary, data_converter=pydantic_data_converter
+        test_server_existing_path=binary, data_converter=pydantic_data_converter, runtime=_quiet()
     )
     async with environment:
         types = {key.name: key.indexed_value_type.value for key in SEARCH_ATTRIBUTES}
         request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=types)  # type: ignore[arg-type]
         await environment.client.operator_service.add_search_attributes(request)
         yield environment, environment.client
+
+
+@cache
+def _quiet() -> Runtime:
+    """Without the core's warning that this test server is an old one; errors are still told."""
+    level = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=level)))
 
 
 class _Play:
@@ -118,7 +127,7 @@ class _Play:
         )
         relay = Relay(self._engine, TemporalRuns(self._client, clock, "scenario"))
         for told in scenario.history(self._scenario):
-            await self._intake.remember(told, start)
+            await self._intake.remember(told, told.occurred_at)
         async with worker.worker(self._client, "scenario", acts):
             order = sorted(range(len(self._scenario.events)), key=lambda n: (self._scenario.events[n].at, n))
             for n in order:
@@ -186,5 +195,5 @@ class _Play:
                 data=e.data,
             )
             for e in entries
-            if e.at <= end
+            if start <= e.at <= end
         ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
@@ -80,10 +80,10 @@ class TemporalRuns:
                 raise NotYet(_why(error)) from None
 
     async def _must_be(self, run_id: str, workflow_id: str) -> None:
-        """The workflow that has this id now is this run's, or is an earlier one about to close."""
+        """The workflow that has this id now is this run's; an earlier one must close first."""
         try:
             found = await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=_TIMEOUT)
-            if await found.memo_value("run", None) != run_id and found.status == WorkflowExecutionStatus.RUNNING:
+            if await found.memo_value("run", None) != run_id:
                 raise NotYet("the contact's last run of this journey is still closing")
         except RPCError as error:
             raise NotYet(_why(error)) from None

@@ -1,10 +1,13 @@
 """How a person reads what a scenario came to."""
 
+from datetime import datetime
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ops.looks import pairs, text
+from ops.output import stamp
 from ops.scenario import Line
 from ops.simulate import Played
 
@@ -28,8 +31,11 @@ _KINDS = {"touch": "green", "wait": "yellow", "drop": "red", "hold": "yellow", "
 
 def _what(line: Line) -> Text:
     data = line.data
-    names = ("type", "touch", "stage", "outcome", "owner", "by", "reason", "hold", "channel", "subject", "until")
+    names = ("type", "touch", "stage", "outcome", "owner", "by", "reason", "hold", "channel", "subject")
     if line.kind == "event":
         shown = {k: v for k, v in data.items() if k not in ("type", "source", "occurred")}
         return Text.assemble(text(data.get("type", "")), text(" " + pairs(shown), "dim"))
-    return text(", ".join(str(data[name]) for name in names if data.get(name)))
+    words = [str(data[name]) for name in names if data.get(name)]
+    if data.get("until"):
+        words.append(f"until {stamp(datetime.fromisoformat(data['until']))}")
+    return text(", ".join(words))

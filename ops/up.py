@@ -126,6 +126,7 @@ async def running(
                 database=database,
                 mailbox_dir=str(settings.mailbox_dir or data / "mailbox"),
                 mailbox_port=engines.free_port(settings.mailbox_port),
+                clock=settings.clock,
             )
             environment = _environment(settings, where, gateway_port)
 

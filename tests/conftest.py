@@ -1,6 +1,8 @@
 """What tests of the facts share: one real PostgreSQL for all workers, and a fresh migrated database for each test."""
 
 import fcntl
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,10 +27,18 @@ settings.load_profile("perennial")
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def shared(testrun_uid: str) -> Iterator[Path]:
+    """A directory that every worker of this session uses. Not pytest's own: it shuts out PostgreSQL's user."""
+    place = Path(tempfile.gettempdir()) / f"perennial-tests-{testrun_uid}"
+    place.mkdir(exist_ok=True)
+    yield place
+    if not (place / "postgres" / "postmaster.pid").exists():
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared: Path) -> Iterator[str]:
     """The URL of a PostgreSQL that every worker of this session uses."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own if worker_id == "master" else own.parent
     with engines.postgres(shared / "postgres") as url:
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
             # Nothing here must outlive the machine, and a deadlock need not last a second to be one.
@@ -39,10 +49,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
 
 
 @pytest.fixture(scope="session")
-def template_database(postgres_server: str, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+def template_database(postgres_server: str, shared: Path) -> str:
     """The name of an empty database with the current schema. The first worker makes it, the others wait."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own if worker_id == "master" else own.parent
     with (shared / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with suppress(psycopg.errors.DuplicateDatabase):

@@ -280,7 +280,7 @@ class Journey:
                 return who
             self.state.needs_review = last = reminder > done.reminders
             remind = ask.RemindRequest(self._ref(), handoff_id, reminder, last, self._lines())
-            await self._execute(ask.REMIND, remind, None, f"remind {done.owner}")
+            await self._execute(ask.REMIND, remind, None, "leave it to a review" if last else f"remind {done.owner}")
             end = self.now + timedelta(seconds=done.remind_every_seconds)
         return None
 

@@ -30,6 +30,9 @@ class Nurture(Journey):
 
     async def assess(self) -> Any:
         contact = await self.facts()
+        if any(hold.startswith(("handoff:", "conversation:")) for hold in contact.holds):
+            # A person has the contact already, and needs no second alert for every look at the prices.
+            return None
         if contact.hot and PRICING.matches(self.entry.type, self.entry.data):
             return self.hand_over
         last = contact.entered_before

@@ -53,7 +53,7 @@ WHERE = Running(
     temporal="127.0.0.1:7233",
     temporal_ui="http://127.0.0.1:8233",
     database="postgresql+psycopg://postgres@/perennial",
-    mailbox_dir="/tmp/mailbox",
+    mailbox_dir="mailbox",
     mailbox_port=1025,
 )
 
@@ -156,7 +156,7 @@ def test_a_database_without_our_tables_is_one_line(world: World, monkeypatch: py
 
 def test_a_fault_of_ours_is_one_line_unless_it_is_debugged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_down() -> None:
-        raise ZeroDivisionError("by\nzero")
+        raise ZeroDivisionError("by zero\n[parameters: ada@example.com]")
 
     monkeypatch.setattr(settings, "load", break_down)
     line = failed("runs", "list", status=1)

@@ -114,13 +114,13 @@ def test_what_we_know_of_the_contact(ada: World) -> None:
     assert [(r["journey"], r["outcome"]) for r in page["ended"]] == [("welcome", "exited")]
 
 
-def test_a_touch_whose_run_ended_first_will_not_be_waited_for(ada: World) -> None:
+def test_a_touch_whose_run_ended_first_is_dropped(ada: World) -> None:
     ada.happens("ticket.opened", at=ago(hours=3), ticket_id="4711")
     ada.asks("welcome", "welcome_second", at=ago(hours=2))
     ada.happens("purchase.completed", at=ago(hours=1), order_id="o-1")
     (touch, _) = shown()["touches"]
-    assert (touch["status"], touch["run_ended"]) == ("waiting", True)
-    assert "waiting (its run ended first)" in perennial("contact", "show", "ada@example.com").stdout
+    assert (touch["status"], touch["reason"]) == ("dropped", "exited")
+    assert "dropped (exited)" in perennial("contact", "show", "ada@example.com").stdout
 
 
 def test_a_contact_is_found_by_any_identity(ada: World) -> None:

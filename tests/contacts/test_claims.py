@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from contacts import store, tables
-from contacts.claims import Gate
+from contacts.claims import Gate, Status
 from contacts.events import Event
 from contacts.facts import Facts
 from contacts.intake import Intake
@@ -94,7 +94,10 @@ async def test_a_settled_touch_stays_settled(engine: AsyncEngine, intake: Intake
     alice = await someone(intake)
     run_id = await a_run(engine, alice)
     taken = await take(engine, gate, an_ask("k"), run_id, alice)
-    for n, word in enumerate((status, "failed", "sent")):
+    words = ["sent", "unknown", "failed"]
+    if status == "unknown":
+        words.remove("sent")
+    for n, word in enumerate([status, *words]):
         async with engine.begin() as conn:
             await gate.settle(conn, taken.touch_id, word, at(hours=n), provider=f"p{n}", reason=f"r{n}")
     [touch] = await rows(engine, tables.touches)
@@ -103,6 +106,18 @@ async def test_a_settled_touch_stays_settled(engine: AsyncEngine, intake: Intake
     again = await take(engine, gate, an_ask("k", at(1)), run_id, alice)
     assert (again.status, again.reason) == (status, "r0")
     assert len(await rows(engine, tables.decisions)) == 1
+
+
+async def test_proof_that_it_went_out_ends_the_doubt(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    taken = await take(engine, gate, an_ask("k"), run_id, alice)
+    proofs: tuple[Status, ...] = ("unknown", "sent")
+    for word in proofs:
+        async with engine.begin() as conn:
+            await gate.settle(conn, taken.touch_id, word, START)
+    assert await status_of(engine, "k") == "sent"
+    assert (await take(engine, gate, an_ask("k", at(1)), run_id, alice)).status == "sent"
 
 
 async def test_a_drop_is_final(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:

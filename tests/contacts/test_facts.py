@@ -47,8 +47,9 @@ kinds = st.one_of(
 
 @st.composite
 def histories(draw: st.DrawFn, most: int = 12) -> list[Happening]:
-    drawn = draw(st.lists(st.tuples(kinds, moments), max_size=most))
-    return [Happening(f"e{n}", type, when, data) for n, ((type, data), when) in enumerate(drawn)]
+    came_with = st.fixed_dictionaries({}, optional={"email": addresses, "phone": st.just("+4930901820")})
+    drawn = draw(st.lists(st.tuples(kinds, moments, came_with), max_size=most))
+    return [Happening(f"e{n}", type, when, data, given) for n, ((type, data), when, given) in enumerate(drawn)]
 
 
 def after(events: list[Happening], policy: Policy, contact_id: str = "c") -> Facts:
@@ -277,6 +278,17 @@ def test_flags_say_what_a_journey_may_ask(policy: Policy) -> None:
     assert after([happening("contact.identified")], policy).flags() == {"known"}
     assert after([happening("purchase.completed")], policy).flags() == {"customer"}
     assert after([happening("contact.erased")], policy).flags() == {"erased"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_first_times_are_the_earliest_whatever_arrives_first(policy: Policy, order: tuple[int, int]) -> None:
+    for type, field in (
+        ("contact.erased", "erased_at"),
+        ("contact.identified", "identified_at"),
+        ("purchase.completed", "customer_since"),
+    ):
+        events = [happening(type, at(1)), happening(type, at(2))]
+        assert getattr(after([events[n] for n in order], policy), field) == at(1)
 
 
 def test_channels_have_addresses(policy: Policy) -> None:

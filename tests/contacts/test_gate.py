@@ -137,6 +137,10 @@ def test_a_full_window_opens_when_its_first_touch_leaves_it(bare: Policy) -> Non
     verdict = decide(an_ask("k"), Situation(reachable_facts(), past=full), policy)
     assert verdict == Wait("frequency_cap", at(2), inputs={"max": 2, "days": 7, "in_window": 2})
     assert decide(an_ask("k", at(2)), Situation(reachable_facts(), past=full), policy) == Send()
+    # One too many are in the window, however they came there: the second oldest of three makes room, not the first.
+    crowded = decide(an_ask("k"), Situation(reachable_facts(), past=[*full, past("e", at(-1))]), policy)
+    assert isinstance(crowded, Wait)
+    assert crowded.until == at(5)
     # A cap counts everything it names and nothing else; a touch's own earlier claim is not in its own way.
     assert decide(an_ask("k", purpose="transactional"), Situation(reachable_facts(), past=full), policy) == Send()
     assert decide(an_ask("a"), Situation(reachable_facts(), past=full), policy) == Send()

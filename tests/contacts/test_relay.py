@@ -158,18 +158,17 @@ async def test_each_refusal_doubles_the_pause_up_to_a_limit(
     temporal.refuses[run_id] = NotYet("away")
     await dispatch(engine, run_id, 1)
     pauses = []
-    query = sa.select(tables.dispatches.c.next_try_at - sa.func.now())
-    for _ in range(12):
+    for n in range(12):
         await due_now(engine)
-        before = (await undone(engine))[0].attempts
+        [before] = await undone(engine)
         await relay.drain()
-        async with engine.connect() as conn:
-            pauses.append((await conn.execute(query)).scalar_one().total_seconds())
-        assert (await undone(engine))[0].attempts == before + 1
+        [after] = await undone(engine)
+        assert (before.attempts, after.attempts) == (n, n + 1)
+        pauses.append((after.next_try_at - before.next_try_at).total_seconds())
     expected = [min(0.25 * 2**n, 30) for n in range(12)]
-    # What is left of each pause: never more than it was, and told from its neighbours.
-    assert all(wanted / 2 < left <= wanted for left, wanted in zip(pauses[3:], expected[3:], strict=True))
-    assert all(left <= wanted for left, wanted in zip(pauses, expected, strict=True))
+    assert all(pause >= wanted for pause, wanted in zip(pauses, expected, strict=True))
+    # From the sixth on a pause is long against the time a try takes, however busy the machine.
+    assert all(pause < 2 * wanted for pause, wanted in zip(pauses[5:], expected[5:], strict=True))
 
 
 async def test_a_crash_between_sending_and_committing_sends_again(
@@ -220,13 +219,19 @@ async def test_a_run_that_is_over_needs_nothing(
 async def test_a_commit_wakes_the_relay(
     engine: AsyncEngine, relay: Relay, temporal: FakeRuns, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asleep = asyncio.Event()
+
     async def for_ever(_: Relay) -> float:
+        asleep.set()
         return 3600
 
     monkeypatch.setattr(Relay, "_until_next_try", for_ever)
     run_id = await a_run(engine, alice)
     async with running(relay):
         for n in range(3):
+            async with asyncio.timeout(30):
+                await asleep.wait()
+            asleep.clear()
             await dispatch(engine, run_id, n)
             await news(temporal)
         assert temporal.of(run_id) == ["event 0", "event 1", "event 2"]

@@ -36,3 +36,4 @@ async def stage(temporal: Client, request: pytest.FixtureRequest) -> AsyncIterat
         max_cached_workflows=request.param,
     ):
         yield stage
+    assert await stage.failed_tasks() == []

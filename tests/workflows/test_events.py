@@ -148,4 +148,3 @@ async def test_news_does_not_shorten_quiet_hours(stage: Stage) -> None:
     assert len(stage.world.requests(ask.DeliverRequest)) == 1
     await run.exit()
     assert await run.outcome() == "exited"
-

@@ -44,7 +44,7 @@ async def description(run: Run, doing: str) -> WorkflowExecutionDescription:
 
 async def test_search_attributes_of_a_run_that_waits(stage: Stage) -> None:
     run = await started(stage)
-    shown = (await description(run, "waits for resource.downloaded")).typed_search_attributes
+    shown = (await description(run, "waits for the time")).typed_search_attributes
     assert shown[attributes.JOURNEY] == "welcome"
     assert shown[attributes.STAGE] == "deepen"
     assert shown[attributes.CONTACT] == run.given.contact_id
@@ -85,12 +85,12 @@ async def test_an_operator_can_find_runs_by_attribute(stage: Stage) -> None:
 
 async def test_summary_details_and_current_details_are_sentences(stage: Stage) -> None:
     run = await started(stage)
-    shown = await description(run, "waits for resource.downloaded")
+    shown = await description(run, "waits for the time")
     assert await shown.static_summary() == "welcome: resource.downloaded (seo-guide)"
     assert (await shown.static_details() or "").startswith("Goal: the contact gets further with the problem")
     metadata: WorkflowMetadata = await run.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     assert metadata.current_details.startswith(
-        "In stage **deepen** since the contact came by `resource.downloaded`. Now: waits for resource.downloaded until "
+        "In stage **deepen** since the contact came by `resource.downloaded`. Now: waits for the time until "
     )
     assert metadata.current_details.endswith("Owner: lifecycle.")
     described = {d.name: d.description for d in [*metadata.definition.signal_definitions]}
@@ -105,7 +105,7 @@ async def test_every_activity_and_timer_carries_a_summary(stage: Stage) -> None:
     run = await started(stage)
     await run.doing("welcome waits: ticket:4711")
     await run.tell("-", type="ticket.solved")
-    await run.doing("waits for resource.downloaded")
+    await run.doing("waits for the time")
     await run.idle()
     kinds = ("activity_task_scheduled_event_attributes", "timer_started_event_attributes")
     asked = [e for e in await run.history() if any(e.HasField(k) for k in kinds)]
@@ -120,7 +120,7 @@ async def test_every_activity_and_timer_carries_a_summary(stage: Stage) -> None:
 
 async def test_the_story(stage: Stage) -> None:
     run = await started(stage)
-    await run.doing("waits for resource.downloaded")
+    await run.doing("waits for the time")
     story = await run.story()
     assert story["journey"] == "welcome"
     assert story["contact"] == run.given.contact_id

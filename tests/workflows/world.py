@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
@@ -22,7 +22,7 @@ from workflows.base import Journey, RunInput
 async def eventually(look: Callable[[], Awaitable[Any]], within: float = 30) -> Any:
     """What ``look`` finds, as soon as it is true."""
     async with asyncio.timeout(within):
-        while not (found := await look()):
+        while not (found := await look()):  # noqa: ASYNC110  # what a server does sets no event
             await asyncio.sleep(0.02)
     return found
 
@@ -184,6 +184,7 @@ class Stage:
     client: Client
     world: World
     task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
+    runs: list[Run] = field(default_factory=list)
 
     async def start(
         self,
@@ -213,7 +214,21 @@ class Stage:
             start_signal=first_signal[0] if first_signal else None,
             start_signal_args=[first_signal[1]] if first_signal else [],
         )
-        return Run(handle, given)
+        run = Run(handle, given)
+        self.runs.append(run)
+        return run
+
+    async def failed_tasks(self) -> list[str]:
+        """Why workflow tasks failed: the mark of a wedged or a nondeterministic run."""
+        found = [
+            event.workflow_task_failed_event_attributes
+            for run in self.runs
+            for event in await run.history()
+            if event.HasField("workflow_task_failed_event_attributes")
+        ]
+        # A signal that meets the end of a run makes the task be done over, and that is right.
+        usual = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+        return [f.failure.message for f in found if f.cause != usual]
 
     async def found(self, workflow_id: str, run_id: str, contact_id: str) -> Run:
         """A run that somebody else has started."""

@@ -1,0 +1,121 @@
+"""The policy file: what is wrong is refused in one line that names the file, the place and the reason."""
+
+import re
+from datetime import time, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contacts.policy import Policy, PolicyError, load, parse
+
+
+@pytest.fixture(scope="session")
+def text(shipped_policy: Path) -> str:
+    return shipped_policy.read_text(encoding="utf-8")
+
+
+def test_the_shipped_policy_loads(policy: Policy) -> None:
+    assert policy.handoff.owner == "sales"
+    assert policy.score.handoff_at == 50
+    assert policy.consent.required == ("promotional", "lifecycle")
+    assert (policy.quiet_hours[0].start, policy.quiet_hours[0].end) == (time(21), time(8))
+    assert policy.caps[0].window == timedelta(days=0.8)
+    assert len(policy.version) == 12
+
+
+def test_the_version_is_the_texts_own(text: str, policy: Policy) -> None:
+    assert parse(text).version == policy.version
+    assert parse(text + "\n# a word\n").version != policy.version
+
+
+FIRST_CAP = 'channels = ["email"]\npurposes = ["promotional"]\nmax = 1'
+
+BAD = [
+    ("half_life_days = 30", "half_life_days = 0", "score.half_life_days: Input should be greater than 0"),
+    ("half_life_days = 30", 'half_life_days = "a month"', "score.half_life_days: .*valid number"),
+    ("half_life_days = 30", "", "score.half_life_days: Field required"),
+    ("half_life_days = 30", "half_life_days = nan", "score.half_life_days: "),
+    ("handoff_at = 50 ", "handoff_at = nan ", "score.handoff_at: .*finite number"),
+    ("points = 40", "points = 4000", "score.behaviour.0.points: Input should be less than or equal to 1000"),
+    ('on = "page.viewed"', 'on = "page.vewed"', "score.behaviour.0.on: no such event type: 'page.vewed'"),
+    ('"purchase.completed" = ["l', '"purchase.done" = ["l', "consent.implied.purchase.done.*: no such event type"),
+    ('["lifecycle"] }', '["transactional"] }', "consent.implied.purchase.completed.0: Input should be"),
+    ('implied_channels = ["email"]', 'implied_channels = ["emial"]', "consent.implied_channels.0: Input should be"),
+    ('required = ["promotional", "lifecycle"]', 'required = ["all"]', "consent.required.0: Input should be"),
+    ("reminders = 2", "reminders = 2.5", "handoff.reminders: .*valid integer"),
+    ("tell_within_minutes = 30", "tell_within_minutes = 0", "handoff.tell_within_minutes: .*greater than 0"),
+    ("tell_within_minutes = 30", "tell_in_minutes = 30", "handoff.tell_within_minutes: Field required"),
+    ("conversation = 14", "conversations = 14", "hold_days.conversations.*: Input should be 'ticket'"),
+    ("conversation = 14", "conversation = -1", "hold_days.conversation: .*greater than 0"),
+    ("end = 08:00:00", "end = 21:00:00", "quiet_hours.0.end: must differ from start"),
+    ("start = 21:00:00", 'start = "21:00:00+02:00"', "quiet_hours.0.start: must be a time of day .* without an offset"),
+    ("start = 21:00:00", 'start = "late"', "quiet_hours.0.start: Input should be in a valid time format"),
+    ("end = 08:00:00", "", "quiet_hours.0.end: Field required"),
+    ("max = 1\ndays = 0.8", "max = 0\ndays = 0.8", "caps.0.max: .*greater than 0"),
+    ("max = 1\ndays = 0.8", "max = 1\ndays = 1e9", "caps.0.days: .*less than or equal to 3650"),
+    ("max = 1\ndays = 0.8", "max = 1\nweeks = 2", "caps.0.days: Field required"),
+    (FIRST_CAP, FIRST_CAP.replace("email", "emial"), "caps.0.channels.0: Input should be 'email', 'sms'"),
+    (FIRST_CAP, FIRST_CAP.replace('"email"', ""), "caps.0.channels: .*at least 1 item"),
+    ('timezone = "Europe/Berlin"', 'timezone = "Europe/Berlino"', "defaults.timezone: no such time zone: 'Eur"),
+    ('timezone = "Europe/Berlin"', 'timezone = "../Berlin"', "defaults.timezone: no such time zone"),
+    ("[brand]", "[brnd]", "brand: Field required"),
+    ("[brand]", 'mood = "sunny"\n[brand]', "mood: Extra inputs are not permitted"),
+    ("[brand]", 'version = "mine"\n[brand]', "version: is made from the text and cannot be set"),
+    ("[brand]", '"a\\nb" = 1\n[brand]', "a b: Extra inputs are not permitted"),
+    ("[brand]", "[brand", "policy.toml: .*line 4"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("good", "bad", "says"), BAD, ids=[f"{n}: {bad[:40]}" for n, (_, bad, _) in enumerate(BAD)])
+def test_a_mistake_is_one_line_with_place_and_reason(text: str, good: str, bad: str, says: str) -> None:
+    assert good in text
+    with pytest.raises(PolicyError) as refused:
+        parse(text.replace(good, bad, 1))
+    said = str(refused.value)
+    assert "\n" not in said
+    assert said.startswith("policy.toml: ")
+    assert re.search(says, said), said
+
+
+def test_a_business_may_score_its_own_events(text: str) -> None:
+    own = parse(text.replace('on = "page.viewed"', 'on = "custom.tour_taken"', 1))
+    assert own.score.behaviour[0].condition.matches("custom.tour_taken", {"page": "pricing"})
+    assert not own.score.behaviour[0].condition.matches("custom.tour_taken", {"page": "blog"})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "No such file or directory"), (b"\xff\xfe", "not UTF-8 text"), (b"", "brand: Field required")],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "mine.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PolicyError) as refused:
+        load(path)
+    assert str(refused.value) == f"{path}: {says}"
+
+
+def test_a_directory_is_no_policy(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="Is a directory"):
+        load(tmp_path)
+
+
+@given(st.text(max_size=200))
+def test_junk_is_never_more_than_one_line(junk: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        parse(junk)
+    assert "\n" not in str(refused.value)
+
+
+@given(st.data())
+def test_no_damage_to_the_shipped_file_is_more_than_one_line(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(start + 30, len(text))))
+    damaged = text[:start] + data.draw(st.text(max_size=10)) + text[end:]
+    try:
+        parse(damaged)
+    except PolicyError as refused:
+        assert "\n" not in str(refused)

@@ -1,0 +1,59 @@
+"""Plays every scenario file: the journeys as a marketer describes them, on real engines, under skipped time."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from contacts.policy import Policy
+from ops import engines, scenario, simulate
+from ops.scenario import Expectation, Line, Never
+from workflows.registry import CARDS
+
+FILES = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: str, template_database: str) -> str:
+    return engines.database_url(postgres_server, template_database)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+async def test_scenario(file: Path, template: str, policy: Policy) -> None:
+    played = await simulate.play(template, scenario.read(file), policy)
+    assert not played.misses, "\n" + "\n".join(played.misses)
+    assert repeated(played.lines) == []
+
+
+def repeated(lines: list[Line]) -> list[str]:
+    """Lines that say the same of the same moment twice."""
+    seen = Counter(str(line.as_json()) for line in lines)
+    return [line for line, times in seen.items() if times > 1]
+
+
+def test_every_journey_has_scenarios_of_its_goal_and_of_silence() -> None:
+    ends = Counter(
+        (wanted.model_extra or {}).get("journey", "") + "/" + (wanted.model_extra or {}).get("outcome", "")
+        for file in FILES
+        for wanted in scenario.read(file).expect
+        if wanted.kind == "exit"
+    )
+    for card in CARDS:
+        assert ends[f"{card.name}/converted"], card.name
+        assert ends[f"{card.name}/completed"] or ends[f"{card.name}/exhausted"], card.name
+
+
+async def test_what_does_not_come_out_is_told_as_a_diff(template: str, policy: Policy) -> None:
+    right = scenario.read(next(f for f in FILES if f.stem == "checkout-bought-in-the-delay"))
+    wrong = right.model_copy(
+        update={
+            "expect": (Expectation(day=4, touch="checkout_help"), Expectation(day=0, touch="checkout_reminder")),
+            "never": (Never(touch="checkout_help", after=scenario.offset("1d")),),
+        }
+    )
+    played = await simulate.play(template, wrong, policy)
+    assert [" ".join(miss.split()) for miss in played.misses] == [
+        "- day: 4, touch: checkout_help",
+        "+ day: 1.125, kind: touch, touch: checkout_help, channel: email",
+        "+ day: 1.125, kind: touch, touch: checkout_help, channel: email (never: after: 1d, touch: checkout_help)",
+    ]
