@@ -5,8 +5,9 @@ The rules, in the order they are applied:
 1. An event that is an exit (or the success) of a journey ends that journey's open runs, if it happened after they
    were entered. Where the journey has a key and the event names a key we know, only the run with that key ends;
    an event that names none, or one never seen, ends all of the contact's runs of that journey.
-2. A trigger starts a run unless the contact is outside the audience, a run is already open, re-entry forbids it,
-   the trigger is older than a whole run may last, or an exit that happened after the trigger is already known.
+2. A trigger that is no exit of the same journey starts a run unless the contact is outside the audience, a run is
+   already open, re-entry forbids it, the trigger is older than a whole run may last, or an exit that happened after
+   the trigger is already known.
 3. Where only the newest run counts, a start ends the contact's older runs, and a trigger older than a run starts none.
 4. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
 """
@@ -109,7 +110,7 @@ def route(
         ending = _ended_by(event, card, mine, facts.contact_id)
         outcome = "converted" if card.succeeds_on(event.type, event.data) else "exited"
         exits += [Exit(run, outcome) for run in ending]
-        if card.starts_on(event.type, event.data):
+        if card.starts_on(event.type, event.data) and not card.ends_on(event.type, event.data):
             key = _key(card, event)
             if reason := _why_not(event, facts, card, key, mine, later, now):
                 skips.append(Skip(card.name, reason))

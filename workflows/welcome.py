@@ -11,7 +11,13 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
     audience="new contacts who allow marketing e-mail and have bought nothing yet",
     goal="the contact gets further with the problem they came for and knows where to turn next",
     success=on("meeting.booked", "purchase.completed"),
-    exits=[on("conversation.started"), on("handoff.opened"), on("page.viewed", page="pricing")],
+    exits=[
+        on("conversation.started"),
+        on("handoff.opened"),
+        on("page.viewed", page="pricing"),
+        on("resource.downloaded", kind="case_study"),
+        on("webinar.attended"),
+    ],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=180),
@@ -23,7 +29,8 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
 class Welcome(Journey):
     """Names what the contact came for, then follows that problem.
 
-    Who looks at the pricing page has a new question: that ends the welcome, and ``Nurture`` takes it from there.
+    Who weighs us up (looks at the pricing page, takes a case study, attends a webinar) has a new question: that ends
+    the welcome, and ``Nurture`` takes it from there.
     """
 
     async def greet(self) -> Any:

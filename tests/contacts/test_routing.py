@@ -141,6 +141,12 @@ def test_trap_an_exit_need_not_look_like_the_entry() -> None:
     assert routed(event, card(trigger=on("form.submitted", form="signup")), runs=[run]).exits == (Exit(run, "exited"),)
 
 
+def test_a_trigger_that_is_also_an_exit_starts_nothing_even_where_no_run_is_open() -> None:
+    course = card(exits=(on("form.submitted", form="signup"),))
+    assert routed(FORM, course) == Plan()
+    assert routed(happening("form.submitted", at(1), form="other"), course).starts == (Start("course", None),)
+
+
 def test_trap_an_exit_that_is_also_a_trigger_ends_the_run_and_starts_no_second() -> None:
     both = card(trigger=on("form.submitted"), exits=on("form.submitted"))
     run = a_run()

@@ -9,10 +9,10 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from ops import engines
-from tests.workflows.journeys import JOURNEYS
+from tests.workflows.journeys import JOURNEYS as TINY
 from tests.workflows.world import Stage, World
 from worker import _SHARED as SHARED
-from workflows.registry import JOURNEYS as REAL_JOURNEYS
+from workflows.base import Journey
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +21,26 @@ async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cl
         yield await Client.connect(address, data_converter=pydantic_data_converter)
 
 
-@pytest.fixture(params=[1000, 0], ids=["cached", "replayed"])
-async def stage(temporal: Client, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    """Every test runs twice: with runs kept in memory, and with every one of their tasks replayed from history."""
+CACHED, REPLAYED = 1000, 0
+"""How many runs a worker keeps in memory; with none it replays every task from the run's history."""
+
+
+@pytest.fixture
+def journeys() -> list[type[Journey]]:
+    """What the worker knows; a module of tests may want others."""
+    return TINY
+
+
+@pytest.fixture(params=[CACHED, REPLAYED], ids=["cached", "replayed"])
+async def stage(
+    temporal: Client, journeys: list[type[Journey]], request: pytest.FixtureRequest
+) -> AsyncIterator[Stage]:
+    """Every test that does not say otherwise runs twice: with runs kept in memory, and without."""
     stage = Stage(temporal, World())
     async with Worker(
         temporal,
         task_queue=stage.task_queue,
-        workflows=[*JOURNEYS, *REAL_JOURNEYS],
+        workflows=journeys,
         activities=stage.world.activities,
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*SHARED)

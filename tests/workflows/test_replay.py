@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
@@ -20,6 +21,11 @@ from workflows.registry import JOURNEYS
 from workflows.welcome import Welcome
 
 MONTH_IN_A_SECOND = days(30) / timedelta(seconds=1)
+
+
+@pytest.fixture
+def journeys() -> list[type[Journey]]:
+    return list(JOURNEYS)
 
 
 def entry(type: str, **data: Any) -> dict[str, Any]:

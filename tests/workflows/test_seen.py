@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionDescription
 from temporalio.converter import default
@@ -10,8 +11,18 @@ from temporalio.converter import default
 from activities import signatures as ask
 from contacts.clock import Clock
 from ops.temporal import TemporalRuns
+from tests.workflows.conftest import CACHED
 from tests.workflows.world import Run, Stage, eventually, in_
 from workflows import search_attributes as attributes
+from workflows.base import Journey
+from workflows.registry import JOURNEYS
+
+pytestmark = pytest.mark.parametrize("stage", [CACHED], indirect=True)
+
+
+@pytest.fixture
+def journeys() -> list[type[Journey]]:
+    return list(JOURNEYS)
 
 
 async def started(stage: Stage) -> Run:

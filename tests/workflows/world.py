@@ -211,6 +211,8 @@ class Stage:
             id=f"journey/{journey.card.name}/{given.contact_id}",
             task_queue=self.task_queue,
             result_type=str,
+            # Without a cache the SDK loses a task now and then that a query came upon; the server then waits so long.
+            task_timeout=timedelta(seconds=3),
             start_signal=first_signal[0] if first_signal else None,
             start_signal_args=[first_signal[1]] if first_signal else [],
         )
