@@ -4,7 +4,7 @@ The rules, in the order they are applied:
 
 1. An event that is an exit (or the success) of a journey ends that journey's open runs, if it happened after they
    were entered. Where the journey has a key and the event names a key we know, only the run with that key ends;
-   an event that names none, or one never seen, ends all of the contact's runs of that journey.
+   an event that names none, one never seen, or one whose run gave way to a newer one, ends all of the contact's.
 2. A trigger that is no exit of the same journey starts a run unless the contact is outside the audience, a run is
    already open, re-entry forbids it, the trigger is older than a whole run may last, or an exit that happened after
    the trigger is already known.
@@ -135,6 +135,9 @@ def _ended_by(event: Happening, card: Card, runs: Sequence[Run], contact_id: str
         return []
     key = _key(card, event)
     named = [r for r in runs if key is not None and r.key == key]
+    if card.newest_only and not any(r.open for r in named):
+        # The run of this key gave way to a newer one, whose reason has gone with it.
+        named = []
     meant = named or [r for r in runs if r.contact_id == contact_id]
     return [r for r in meant if r.open and r.entered_at <= event.occurred_at]
 

@@ -26,11 +26,13 @@ def envelope(event: Happening) -> dict[str, Any]:
 
     Names and addresses stay behind: a run has no use for them, and Temporal keeps its histories for long.
     """
+    # Only of a contact is a name personal; a milestone or a date has one too, and a wait may ask for it.
+    private = PROFILE_FIELDS if event.type.startswith("contact.") else ("email", "phone", "first_name", "last_name")
     return {
         "id": event.id,
         "type": event.type,
         "occurred_at": event.occurred_at.isoformat(),
-        "data": {k: v for k, v in event.data.items() if k not in PROFILE_FIELDS},
+        "data": {k: v for k, v in event.data.items() if k not in private},
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities import signatures as ask
 from contacts.clock import Clock
@@ -201,8 +201,6 @@ class Journey:
             try:
                 delivery = await self._deliver(request)
             except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise
                 workflow.logger.warning("%s could not be delivered yet: %s", template, error.cause)
                 delivery = ask.Delivery("waiting", "provider_away", until=self.now + _ASK_AGAIN)
             if delivery.status != "waiting":
@@ -450,11 +448,16 @@ class Journey:
 
     async def _until(self, condition: Callable[[], bool], end: datetime, summary: str) -> None:
         seconds = self._start.clock.machine_seconds(end - self.now)
-        if seconds > 0:
-            try:
-                await workflow.wait_condition(condition, timeout=seconds, timeout_summary=summary)
-            except TimeoutError:
-                return
+        if seconds <= 0:
+            return
+        cancels = _cancels()
+        try:
+            await workflow.wait_condition(condition, timeout=seconds, timeout_summary=summary)
+        except TimeoutError:
+            return
+        if _cancels() > cancels:
+            # Python 3.11 prefers what was waited for to a cancellation that comes with it; an exit must not get lost.
+            raise asyncio.CancelledError
 
     async def _clock_out(self) -> None:
         deadline = self._start.started_at + self.card.max_run
@@ -485,12 +488,8 @@ class Journey:
     async def _note(self, until: datetime, doing: str) -> None:
         """Before a sleep: what is known goes to the database and to the Temporal UI."""
         self._show(doing, until)
-        await workflow.execute_local_activity(
-            ask.NOTE,
-            ask.NoteRequest(self._ref(), self._lines(), until),
-            start_to_close_timeout=timedelta(seconds=10),
-            summary="write down where the run is",
-        )
+        note = ask.NoteRequest(self._ref(), self._lines(), until)
+        await self._execute(ask.NOTE, note, None, "write down where the run is")
 
     async def _deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
         """Asks for a touch. Whoever cancels this waits until a message on its way has arrived and is recorded."""
@@ -513,16 +512,17 @@ class Journey:
         return delivery
 
     async def _execute(self, name: str, request: Any, result: type[T] | None, summary: str) -> T:
-        value: T = await workflow.execute_activity(
+        asking = workflow.start_activity(
             name,
             request,
             result_type=result,
             start_to_close_timeout=_CALL,
             heartbeat_timeout=timedelta(seconds=10),
             retry_policy=_BLIP,
-            cancellation_type=workflow.ActivityCancellationType.ABANDON,
             summary=summary,
         )
+        # Shielded, because an activity that ends while it is being cancelled returns, and the cancellation is lost.
+        value: T = await asyncio.shield(asking)
         return value
 
     async def _finish(self, ending: Mapping[str, Any]) -> None:
@@ -612,13 +612,12 @@ _BLIP = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=time
 
 
 async def _run(stage: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        return await stage
-    except ActivityError as error:
-        # This is how a cancelled stage ends that was waiting for an activity.
-        if is_cancelled_exception(error):
-            raise asyncio.CancelledError from error
-        raise
+    return await stage
+
+
+def _cancels() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _heard(event: Mapping[str, Any]) -> Heard:

@@ -18,7 +18,19 @@ from contacts.facts import Facts
 from contacts.intake import Intake, Receipt
 from contacts.policy import Policy
 from contacts.routing import Plan
-from tests.contacts.support import START, a_run, an_ask, at, claim, facts_of, rows, somebody_waits, someone, told
+from tests.contacts.support import (
+    START,
+    a_run,
+    an_ask,
+    at,
+    claim,
+    facts_of,
+    happening,
+    rows,
+    somebody_waits,
+    someone,
+    told,
+)
 
 ALICE = {"email": "alice@example.com"}
 BOB = {"email": "bob@example.com"}
@@ -496,3 +508,10 @@ async def test_a_run_has_one_open_passage(engine: AsyncEngine, intake: Intake) -
     with pytest.raises(sa.exc.IntegrityError, match="runs_open_once"):
         await a_run(engine, alice)
     await a_run(engine, alice, key="k")
+
+
+async def test_a_run_is_told_no_names_and_addresses_but_what_things_are_called() -> None:
+    said = runs_module.envelope(happening("contact.identified", START, email="a@example.com", name="Ada", topic="seo"))
+    assert said["data"] == {"topic": "seo"}
+    said = runs_module.envelope(happening("milestone.reached", START, email="a@example.com", name="first order"))
+    assert said["data"] == {"name": "first order"}

@@ -51,6 +51,15 @@ def checkout_run(id: str, key: str, **fields: Any) -> Run:
     return a_run(id, journey="checkout", key=key, **fields)
 
 
+def test_trap_an_older_checkout_bought_ends_the_newer_one_that_replaced_it() -> None:
+    newest = card("checkout", trigger=on("checkout.started"), key="checkout_id", exits=(), newest_only=True)
+    older, newer = checkout_run("r-1", "c-1", open=False), checkout_run("r-2", "c-2", entered=at(0.5))
+    assert routed(bought(at(1)), newest, runs=[older, newer]).exits == (Exit(newer, "converted"),)
+    assert routed(bought(at(1)), CHECKOUT, runs=[older, newer]).exits == ()
+    second_report = bought(at(0.2))
+    assert routed(second_report, newest, runs=[older, newer], now=at(2)).exits == ()
+
+
 # Starts
 
 

@@ -6,12 +6,10 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from ops import engines
 from tests.workflows.journeys import JOURNEYS as TINY
 from tests.workflows.world import Stage, World
-from worker import _SHARED as SHARED
 from workflows.base import Journey
 
 
@@ -36,16 +34,9 @@ async def stage(
     temporal: Client, journeys: list[type[Journey]], request: pytest.FixtureRequest
 ) -> AsyncIterator[Stage]:
     """Every test that does not say otherwise runs twice: with runs kept in memory, and without."""
-    stage = Stage(temporal, World())
-    async with Worker(
-        temporal,
-        task_queue=stage.task_queue,
-        workflows=journeys,
-        activities=stage.world.activities,
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*SHARED)
-        ),
-        max_cached_workflows=request.param,
-    ):
+    stage = Stage(temporal, World(), journeys, request.param)
+    async with Worker(temporal, task_queue=stage.task_queue, activities=stage.world.activities):
+        await stage.enter()
         yield stage
+        await stage.leave()
     assert await stage.failed_tasks() == []

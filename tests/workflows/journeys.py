@@ -60,6 +60,15 @@ class LooksFirst(Journey):
 
 
 @journey(**_ABOUT)
+class LooksThenWaits(Journey):
+    """Looks at the contact and takes its time."""
+
+    async def looking(self) -> None:
+        await self.facts()
+        await self.sleep(days=20)
+
+
+@journey(**_ABOUT)
 class HandsOver(Journey):
     """Gives the contact to a person."""
 
@@ -151,6 +160,6 @@ class CountsVisits(Journey):
 
 
 JOURNEYS = [
-    SendsOne, WaitsLong, LooksFirst, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
+    SendsOne, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
     AsksApproval, CountsVisits,
 ]  # fmt: skip

@@ -8,7 +8,15 @@ from temporalio.exceptions import CancelledError
 
 from activities import signatures as ask
 from contacts.specs import days
-from tests.workflows.journeys import HandsOver, LooksFirst, SaysGoodbye, SendsOne, WaitsLong
+from tests.workflows.journeys import (
+    HandsOver,
+    LooksFirst,
+    LooksThenWaits,
+    SaysGoodbye,
+    SendsOne,
+    SendsThenWaits,
+    WaitsLong,
+)
 from tests.workflows.world import Stage, in_
 
 
@@ -135,3 +143,26 @@ async def test_max_run_ends_a_run_as_exhausted_and_asks_for_a_review(stage: Stag
     [finish] = stage.world.requests(ask.FinishRequest)
     assert (finish.outcome, finish.reason, finish.review) == ("exhausted", "max_run", True)
     assert "heard nothing" in [line["text"] for line in finish.story]
+
+
+async def test_that_comes_together_with_an_answer_is_not_lost(stage: Stage) -> None:
+    let_go = stage.world.hold(ask.FACTS)
+    run = await stage.start(LooksThenWaits)
+    await stage.asked(ask.FactsRequest)
+    await stage.leave()
+    await run.exit("converted")
+    let_go()
+    await run.recorded("ActivityTaskCompleted")
+    await stage.enter()
+    assert await run.outcome() == "converted"
+
+
+async def test_that_comes_together_with_what_was_waited_for_is_not_lost(stage: Stage) -> None:
+    run = await stage.start(SendsThenWaits)
+    await run.doing("waits for page.viewed")
+    await run.idle()
+    await stage.leave()
+    await run.tell("pricing")
+    await run.exit("converted")
+    await stage.enter()
+    assert await run.outcome() == "converted"

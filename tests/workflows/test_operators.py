@@ -94,7 +94,8 @@ async def test_a_hand_off_can_be_taken_after_a_reminder(stage: Stage) -> None:
 async def test_approval(stage: Stage, said: bool) -> None:
     run = await stage.start(AsksApproval)
     await run.doing("waits for approval: gift")
-    [line] = [line for line in stage.world.lines if line.kind == "approval"]
+    [note] = await stage.asked(ask.NoteRequest)
+    [line] = [line for line in note.lines if line.kind == "approval"]
     await run.handle.execute_update("approve", args=["another question", not said])
     await run.handle.execute_update("approve", args=[line.data["name"], said])
     assert await run.outcome() == "completed"

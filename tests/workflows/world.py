@@ -1,7 +1,6 @@
 """The outside of a run: activities that do as a test says, and a run held by its handle."""
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,12 @@ from temporalio import activity
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
 from contacts.clock import Clock
+from worker import _SHARED
 from workflows.base import Journey, RunInput
 
 
@@ -161,15 +163,26 @@ class Run:
         """What Temporal has recorded."""
         return [event async for event in self.handle.fetch_history_events()]
 
+    async def recorded(self, kind: str) -> None:
+        """Waits until Temporal has recorded an event of this kind."""
+
+        async def look() -> bool:
+            return kind in await self._kinds()
+
+        await eventually(look)
+
     async def seen(self, kind: str) -> None:
         """Waits until the run has dealt with an event of this kind: a workflow task has completed after it."""
 
         async def look() -> bool:
-            kinds = [EventType.Name(e.event_type).removeprefix("EVENT_TYPE_") for e in await self.history()]
-            wanted = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).upper()
-            return wanted in kinds and "WORKFLOW_TASK_COMPLETED" in kinds[kinds.index(wanted) :]
+            kinds = await self._kinds()
+            return kind in kinds and "WorkflowTaskCompleted" in kinds[kinds.index(kind) :]
 
         await eventually(look)
+
+    async def _kinds(self) -> list[str]:
+        names = [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in await self.history()]
+        return [name.title().replace("_", "") for name in names]
 
     async def outcome(self) -> str:
         """How it ends."""
@@ -179,10 +192,17 @@ class Run:
 
 @dataclass
 class Stage:
-    """Where runs are played: a server, a worker on a queue of its own, and the world around it."""
+    """Where runs are played: a server, a worker on a queue of its own, and the world around it.
+
+    Attributes:
+        journeys: What the worker knows.
+        cached: How many runs it keeps in memory.
+    """
 
     client: Client
     world: World
+    journeys: list[type[Journey]]
+    cached: int
     task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
     runs: list[Run] = field(default_factory=list)
 
@@ -219,6 +239,22 @@ class Stage:
         run = Run(handle, given)
         self.runs.append(run)
         return run
+
+    async def enter(self) -> None:
+        """The worker of the runs begins to work; that of the activities has all the time."""
+        restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
+        self._worker = Worker(
+            self.client,
+            task_queue=self.task_queue,
+            workflows=self.journeys,
+            workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+            max_cached_workflows=self.cached,
+        )
+        await self._worker.__aenter__()
+
+    async def leave(self) -> None:
+        """The worker of the runs stops: what happens now, a run sees in one go when it is back."""
+        await self._worker.__aexit__(None, None, None)
 
     async def failed_tasks(self) -> list[str]:
         """Why workflow tasks failed: the mark of a wedged or a nondeterministic run."""
