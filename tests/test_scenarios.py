@@ -10,7 +10,6 @@ from ops import engines, scenario, simulate
 from ops.scenario import Expectation, Line, Never
 from workflows.registry import CARDS
 
-
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
 
 
