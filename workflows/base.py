@@ -240,6 +240,21 @@ class Journey:
         """Lets time pass. Nothing but an exit ends it early."""
         await self.wait(days=days, hours=hours, minutes=minutes)
 
+    async def first_of(self, *doing: Coroutine[Any, Any, T]) -> T:
+        """Does several things at once until the first is done; returns its result and calls off the others.
+
+        A message that waits for the morning must not hold up what the contact does meanwhile.
+        """
+        tasks = [asyncio.create_task(_run(one)) for one in doing]
+        try:
+            await workflow.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done: T = next(task for task in tasks if task.done()).result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await workflow.wait(tasks)
+        return done
+
     async def facts(self) -> ask.ContactNow:
         """What is true of the contact now, for a stage to branch on."""
         return await self._execute(

@@ -41,15 +41,18 @@ class Nurture(Journey):
         return self.clarify
 
     async def clarify(self) -> Any:
-        await self.send("nurture_clarity")
+        if await self.first_of(self.send("nurture_clarity"), self._hot_visit(days=30)) is True:
+            return self.hand_over
         return self.hand_over if await self._hot_visit(days=4) else self.prove
 
     async def prove(self) -> Any:
-        await self.send("nurture_proof")
+        if await self.first_of(self.send("nurture_proof"), self._hot_visit(days=30)) is True:
+            return self.hand_over
         return self.hand_over if await self._hot_visit(days=6) else self.remind
 
     async def remind(self) -> Any:
-        await self.send("nurture_reminder")
+        if await self.first_of(self.send("nurture_reminder"), self._hot_visit(days=30)) is True:
+            return self.hand_over
         return self.hand_over if await self._hot_visit(days=10) else None
 
     async def hand_over(self) -> None:

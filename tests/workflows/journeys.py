@@ -33,6 +33,15 @@ class SendsOne(Journey):
 
 
 @journey(**_ABOUT)
+class SendsUnlessTold(Journey):
+    """Sends, unless something comes up while the message waits."""
+
+    async def writing(self) -> None:
+        first: Any = await self.first_of(self.send("hello"), self.wait(on("page.viewed", page="pricing"), days=3))
+        self._tell(f"first: {type(first).__name__}")
+
+
+@journey(**_ABOUT)
 class WaitsLong(Journey):
     """Waits for news, says what came, and goes on to wait for ever."""
 
@@ -45,7 +54,7 @@ class WaitsLong(Journey):
         return self.resting
 
     async def resting(self) -> None:
-        await self.sleep(days=20)
+        await self.sleep(days=200)
 
 
 @journey(**_ABOUT)
@@ -160,6 +169,7 @@ class CountsVisits(Journey):
 
 
 JOURNEYS = [
-    SendsOne, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
+    SendsOne,
+    SendsUnlessTold, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
     AsksApproval, CountsVisits,
 ]  # fmt: skip
