@@ -169,7 +169,6 @@ class CountsVisits(Journey):
 
 
 JOURNEYS = [
-    SendsOne,
-    SendsUnlessTold, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
-    AsksApproval, CountsVisits,
+    SendsOne, SendsUnlessTold, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends,
+    SleepsThenWaits, SaysGoodbye, AsksApproval, CountsVisits,
 ]  # fmt: skip
