@@ -16,9 +16,12 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import settings as configuration
+import workflows.sweep
 from activities.deliver import Deliver
 from activities.handoff import HandOff
+from activities.own_events import OwnEvents
 from activities.record import Record
+from activities.sweep import Sweep
 from connectors.configured import MissingCredentials, Outlets, outlets
 from contacts import policy as policies
 from contacts import preferences
@@ -53,6 +56,8 @@ def activities(
     deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory)
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)
+    own_events = OwnEvents(intake)
+    sweep = Sweep(intake)
     return [
         deliver.deliver,
         hand_off.hand_off,
@@ -61,6 +66,8 @@ def activities(
         record.note,
         record.facts,
         record.finish,
+        own_events.record_event,
+        sweep.sweep,
     ]
 
 
@@ -70,7 +77,7 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=list(JOURNEYS),
+        workflows=[*JOURNEYS, workflows.sweep.Sweep],
         activities=acts,
         workflow_runner=runner,
         graceful_shutdown_timeout=timedelta(seconds=20),
@@ -110,6 +117,7 @@ async def serve(settings: configuration.Settings) -> None:
         print(f"{variable} is not set: a recording connector stands in")
     try:
         async with worker(client, settings.task_queue, acts, **options):
+            await temporal.schedule_sweep(client, settings.clock, settings.task_queue)
             print("worker ready", flush=True)
             await stop.wait()
     finally:

@@ -140,6 +140,8 @@ class Deliver:
         entry_point = facts.entry.value if facts.entry else {}
         context: dict[str, Any] = {
             "first_name": facts.get("first_name"),
+            "timezone": facts.get("timezone") or self.gate.policy.defaults.timezone,
+            "account": {"name": facts.get("company")} if facts.get("company") else None,
             "topic": data.get("topic") or facts.get("topic"),
             "resource": data.get("resource") or facts.get("resource"),
             "entry_point": entry_point.get("type"),
@@ -169,7 +171,11 @@ class Deliver:
             html=rendered.html,
             purpose=request.purpose,
             unsubscribe_url=self._links(request, facts).get("unsubscribe_url"),
-            metadata={"journey": request.run.journey, "touch": request.template},
+            metadata={
+                "journey": request.run.journey,
+                "template": request.template,
+                "due": (request.run.now + timedelta(days=1)).isoformat(),
+            },
         )
 
     async def _sent(

@@ -11,6 +11,7 @@ from temporalio import activity
 
 from activities import signatures as ask
 from contacts import journal, store
+from contacts.lifecycle import standing
 from contacts.policy import Policy
 from contacts.runs import drop_waiting
 from contacts.tables import reviews, runs, touches
@@ -66,14 +67,18 @@ class Record:
                 runs.c.id != request.run.run_id,
             )
             entered_before = (await conn.execute(others)).scalar_one()
+        stands = standing(known, self.policy, now)
         score = known.score.at(now, timedelta(days=self.policy.score.half_life_days))
         return ask.ContactNow(
             score=round(score, 2),
             hot=score >= self.policy.score.handoff_at,
-            flags=tuple(sorted(known.flags())),
+            flags=tuple(sorted(known.flags() | stands.flags)),
             holds=tuple(h.name for h in known.active_holds(now)),
             topic=known.get("topic"),
             entered_before=entered_before,
+            stage=stands.stage,
+            strength=stands.strength,
+            topics=tuple(sorted(known.topics, key=lambda topic: (-known.topics[topic], topic))),
         )
 
     @activity.defn(name=ask.FINISH)

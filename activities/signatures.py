@@ -18,6 +18,8 @@ ACKNOWLEDGE = "acknowledge"
 FACTS = "facts"
 NOTE = "note"
 FINISH = "finish"
+SWEEP = "sweep"
+RECORD_EVENT = "record_event"
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ class ContactNow:
         flags: ``known``, ``customer``.
         holds: Holds in force, such as ``ticket:4711``.
         topic: The subject the contact showed interest in last.
+        stage, strength: Lifecycle stage and strength of the relationship (0 to 100), see ``contacts.lifecycle``.
+        topics: What the contact looked into so far, the most visited topic first.
         entered_before: When the contact entered this journey the last time before this run.
     """
 
@@ -168,6 +172,24 @@ class ContactNow:
     holds: tuple[str, ...]
     topic: str | None
     entered_before: datetime | None = None
+    stage: str = ""
+    strength: int = 0
+    topics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecordEventRequest:
+    """Record something the run did or learned as an event of the contact.
+
+    Attributes:
+        event_id: The same on every attempt.
+    """
+
+    run: RunRef
+    event_id: str
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,3 +211,20 @@ class FinishRequest:
     review: bool
     story: tuple[Mapping[str, Any], ...] = ()
     lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """Look at the next page of contacts and record what time has made due."""
+
+    now: datetime
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a page came to. ``last`` is where the next page goes on; None after the last."""
+
+    last: str | None
+    looked_at: int
+    recorded: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from connectors import errands
 from connectors.base import Alert, Crm, Directory, Sender, Source
 from connectors.hubspot import HubSpot, HubSpotSettings
 from connectors.recording import Recording
@@ -70,9 +71,14 @@ def outlets(*, mail_from: str, production: bool) -> Outlets:
     if missing and production:
         raise MissingCredentials(f"{missing[0]}: is required in production")
     recording = Recording()
+    crm = HubSpot(hubspot) if hubspot.access_token else recording
+    by_machine = {"email": Smtp(smtp, mail_from) if smtp.host else recording}
+    if not production:
+        # No SMS provider is connected yet.
+        by_machine["sms"] = recording
     return Outlets(
-        senders={"email": Smtp(smtp, mail_from) if smtp.host else recording},
-        crm=HubSpot(hubspot) if hubspot.access_token else recording,
+        senders={**by_machine, **dict.fromkeys(errands.CHANNELS, errands.Errands(crm))},
+        crm=crm,
         alert=Slack(slack) if slack.bot_token and slack.channel else recording,
         directory=Stripe(stripe) if stripe.api_key else None,
         stand_ins=missing,

@@ -77,9 +77,6 @@ class Gate:
                 # Forbidden since the first attempt: it may have gone out before, and must not go out now.
                 await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
                 return Claim(touch_id, "unknown", facts, verdict.reason)
-            if isinstance(verdict, Wait):
-                # Held since: whether the first attempt got through is found out when a second may follow.
-                return Claim(touch_id, "waiting", facts, verdict.reason, verdict.until, verdict.hold)
             return Claim(touch_id, "reclaimed", facts)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
         reason = None if isinstance(verdict, Send) else verdict.reason

@@ -6,12 +6,13 @@ fact remembers when it became true and an older event never replaces a newer fac
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
 from contacts.policy import Channel, HoldKind, Policy
-from contacts.specs import Purpose
+from contacts.specs import Happening, Purpose
 
 T = TypeVar("T")
 
@@ -25,7 +26,8 @@ PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company"
 
 def address_kind(channel: str) -> str:
     """The profile field, and the kind of identity, that a channel's addresses are."""
-    return {"sms": "phone", "call": "phone"}.get(channel, channel)
+    # What a colleague carries out needs no address of its own: the e-mail address says who is meant.
+    return {"sms": "phone", "call": "email", "note": "email", "gift": "email", "mail": "email"}.get(channel, channel)
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,11 @@ class Facts:
         suppressions: By ``channel:address``; ask through ``suppression``.
         engaged_at: The last sign of a person reading: an open, click or reply that no machine made.
         erased_at: When the contact was erased: nothing may reach them again.
+        last: Event type to when it happened last. What a machine opened or clicked does not count.
+        first: Event type to when it happened first, likewise.
+        counts: Event type to how often it happened.
+        topics: Topic to how often the contact looked into it.
+        dates: Important dates by name (``renewal``), as ISO dates.
     """
 
     contact_id: str
@@ -153,6 +160,11 @@ class Facts:
     customer_since: datetime | None = None
     engaged_at: datetime | None = None
     erased_at: datetime | None = None
+    last: Mapping[str, datetime] = field(default_factory=dict)
+    first: Mapping[str, datetime] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    topics: Mapping[str, int] = field(default_factory=dict)
+    dates: Mapping[str, Stamped] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
         """A profile field's value, or None."""
@@ -189,17 +201,6 @@ class Facts:
         """Holds in force, oldest first."""
         active = [h for h in self.holds.values() if h.active(now)]
         return tuple(sorted(active, key=lambda h: (h.opened_at or now, h.name)))
-
-
-@dataclass(frozen=True)
-class Happening:
-    """A stored event, as the pure half sees it. ``addresses``: ``email`` and ``phone`` among its identities."""
-
-    id: str
-    type: str
-    occurred_at: datetime
-    data: Mapping[str, Any]
-    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -325,7 +326,41 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
     for line in policy.score.behaviour:
         if line.condition.matches(event.type, {"machine": False, **event.data}):
             score = score.plus(line.points, at, half_life)
+    if not event.data.get("machine"):
+        changes["last"] = {**facts.last, event.type: max(at, facts.last.get(event.type, at))}
+        changes["first"] = {**facts.first, event.type: min(at, facts.first.get(event.type, at))}
+        changes["counts"] = {**facts.counts, event.type: facts.counts.get(event.type, 0) + 1}
+    topic = event.data.get("topic")
+    if topic and event.type in _INTEREST:
+        changes["topics"] = {**facts.topics, str(topic): facts.topics.get(str(topic), 0) + 1}
+    if named := _named_dates(event):
+        stamped = {name: Stamped(day, at, event.id) for name, day in named.items()}
+        changes["dates"] = _joined(facts.dates, stamped, _weightier)
     return replace(facts, score=score, **changes)
+
+
+_INTEREST = ("page.viewed", "resource.downloaded", "webinar.attended", "feature.used")
+
+_DATES = {
+    "subscription.started": ("renewal", "renews_on"),
+    "subscription.renewed": ("renewal", "renews_on"),
+    "card.expiring": ("card_expiry", "date"),
+    "subscription.trial_ending": ("trial_end", "date"),
+}
+"""Which field of an event is an important date, and the date's name."""
+
+
+def _named_dates(event: Happening) -> dict[str, str]:
+    given = event.data.get("dates") if event.type in ("contact.identified", "contact.updated") else None
+    found = {str(k): v for k, v in given.items()} if isinstance(given, Mapping) else {}
+    if event.type in _DATES:
+        name, field_ = _DATES[event.type]
+        found[name] = event.data.get(field_)
+    dates: dict[str, str] = {}
+    for name, value in found.items():
+        with suppress(ValueError):
+            dates[name] = date.fromisoformat(str(value)[:10]).isoformat()
+    return dates
 
 
 def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
@@ -347,6 +382,11 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         customer_since=_earliest(kept.customer_since, gone.customer_since),
         engaged_at=_latest(kept.engaged_at, gone.engaged_at),
         erased_at=_earliest(kept.erased_at, gone.erased_at),
+        last=_joined(kept.last, gone.last, max),
+        first=_joined(kept.first, gone.first, min),
+        counts=_joined(kept.counts, gone.counts, int.__add__),
+        topics=_joined(kept.topics, gone.topics, int.__add__),
+        dates=_joined(kept.dates, gone.dates, _weightier),
     )
 
 

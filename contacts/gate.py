@@ -121,7 +121,7 @@ def consent(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
     word = situation.facts.consent(ask.channel, ask.purpose)
     if word is not None and not word.granted:
         return Drop("consent_withdrawn", {"at": word.at.isoformat(), "event": word.event_id})
-    if word is None and ask.purpose in policy.consent.required:
+    if word is None and ask.purpose in policy.consent.required and ask.channel in policy.consent.channels:
         return Drop("no_consent", {"channel": ask.channel, "purpose": ask.purpose})
     return None
 

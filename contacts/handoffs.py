@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal
 from contacts.events import Event, event, identities
-from contacts.facts import Happening
+from contacts.specs import Happening
 from contacts.tables import handoffs
 
 ANSWERS = ("handoff.acknowledged", "conversation.started", "meeting.booked")

@@ -15,10 +15,11 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 from contacts import facts as facts_module
 from contacts import handoffs, journal, runs, store
 from contacts.events import Event, InvalidEvent
-from contacts.facts import Facts, Happening, address_kind
+from contacts.facts import Facts, address_kind
+from contacts.lifecycle import standing
 from contacts.policy import Policy
 from contacts.routing import Plan, route
-from contacts.specs import Card
+from contacts.specs import Card, Happening
 from contacts.tables import events
 
 
@@ -153,6 +154,7 @@ class Intake:
         for other in sorted({r.contact_id for r in all_runs if (r.journey, r.key) in keys} - {after.contact_id}):
             # Somebody else's run may end by its key: their claims must wait for us as this contact's do.
             await store.lock(conn, other)
+        recent = await self._recent(conn, after.contact_id, event)
         was, is_ = ({h.name for h in f.active_holds(now)} for f in (before, after))
         plan = route(
             event,
@@ -160,6 +162,8 @@ class Intake:
             cards=self.cards,
             runs=all_runs,
             later=later,
+            recent=recent,
+            flags=standing(after, self.policy, now).flags,
             hold_released=bool(was - is_),
             now=now,
         )
@@ -169,7 +173,8 @@ class Intake:
         for start in plan.starts:
             await runs.enter(conn, by_name[start.journey], start.key, after, event, now)
         for told in plan.tells:
-            await runs.tell(conn, told.run, event, now)
+            patterns = [str(p) for p in by_name[told.run.journey].patterns if p.matches(event, recent)]
+            await runs.tell(conn, told.run, event, patterns, now)
         for skip in plan.skips:
             data = {"reason": skip.reason, "by": event.type}
             await journal.write(conn, journal.Entry(now, after.contact_id, "skip", skip.journey, data=data))
@@ -181,7 +186,7 @@ class Intake:
 
     async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
         """Exits we already know of that happened after a trigger which is only arriving now."""
-        starting = [c for c in self.cards if c.starts_on(event.type, event.data)]
+        starting = [c for c in self.cards if any(event.type in t.types for t in c.trigger)]
         types = {t for card in starting for t in card.ending_types}
         if not types:
             return ()
@@ -191,6 +196,23 @@ class Intake:
         rows = await conn.execute(
             sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
                 events.c.type.in_(types), events.c.occurred_at >= event.occurred_at, sa.or_(*whose)
+            )
+        )
+        return [Happening(r.id, r.type, r.occurred_at, r.data) for r in rows]
+
+    async def _recent(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
+        """The contact's events that a pattern this event may complete looks at."""
+        patterns = [p for card in self.cards for p in card.patterns if p.what.matches(event.type, event.data)]
+        if not patterns:
+            return ()
+        types = {t for p in patterns for t in (*p.what.types, *(p.without.types if p.without else ()))}
+        since = event.occurred_at - max(p.within for p in patterns)
+        rows = await conn.execute(
+            sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
+                events.c.contact_id == contact_id,
+                events.c.type.in_(types),
+                events.c.occurred_at > since,
+                events.c.occurred_at <= event.occurred_at,
             )
         )
         return [Happening(r.id, r.type, r.occurred_at, r.data) for r in rows]

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from contacts import events
 from contacts.specs import Condition, Purpose
 
-Channel = Literal["email", "sms", "social", "chat", "call", "mail", "push"]
+Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
 MarketingPurpose = Literal["promotional", "lifecycle"]
 HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
 Days = Annotated[float, Field(gt=0, le=3650)]
@@ -79,8 +79,9 @@ class Handoff(_Part):
 
 
 class Consent(_Part):
-    """Which purposes need a consent on record, and which acts imply one until it is withdrawn."""
+    """Which purposes need a consent on record, on which channels, and which acts imply one until it is withdrawn."""
 
+    channels: tuple[Channel, ...]
     required: tuple[Purpose, ...]
     implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
     implied_channels: tuple[Channel, ...] = ("email",)
@@ -114,6 +115,52 @@ class Cap(_Part):
     def window(self) -> timedelta:
         """The window's length."""
         return timedelta(days=self.days)
+
+
+class Strength(_Part):
+    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times."""
+
+    on: str
+    points: Annotated[float, Field(ge=-100, le=100)]
+    most: Annotated[int, Field(gt=0)] = 1
+
+
+class Lifecycle(_Part):
+    """Where stages begin, and what makes a relationship strong."""
+
+    interested_at: float
+    new_customer_days: Days
+    at_risk_days: Days
+    lapsed_days: Days
+    strength_half_life_days: Days
+    strength: tuple[Strength, ...]
+
+
+class Silence(_Part):
+    """Something that did not happen: ``days`` after one of ``after`` with none of ``none_of``, ``event`` is recorded.
+
+    Attributes:
+        from_latest: Each of ``after`` begins the count anew. Otherwise it goes on from the last of ``none_of`` (or the
+            first of ``after`` ever), as long as ``after`` has happened since: mail that nobody reads does not reset it.
+        at_most: Only while the first of ``after`` happened no more than so often.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    event: str
+    after: Annotated[tuple[str, ...], Field(min_length=1)]
+    none_of: Annotated[tuple[str, ...], Field(min_length=1)]
+    days: Days
+    only: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    from_latest: bool = True
+    at_most: int | None = None
+
+
+class ImportantDate(_Part):
+    """A date of the contact that comes near: ``date.approaching`` is recorded so many days before."""
+
+    name: str
+    days_before: tuple[Annotated[int, Field(ge=0, le=366)], ...]
 
 
 class Defaults(_Part):
@@ -150,6 +197,9 @@ class Policy(_Part):
     score: Score
     handoff: Handoff
     consent: Consent
+    lifecycle: Lifecycle
+    silence: tuple[Silence, ...] = ()
+    dates: tuple[ImportantDate, ...] = ()
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()

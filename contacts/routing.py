@@ -4,7 +4,8 @@ The rules, in the order they are applied:
 
 1. An event that is an exit (or the success) of a journey ends that journey's open runs, if it happened after they
    were entered. Where the journey has a key and the event names a key we know, only the run with that key ends;
-   an event that names none, one never seen, or one whose run gave way to a newer one, ends all of the contact's.
+   an event that names none, one never seen, or one whose run gave way to a newer one, ends all of the contact's,
+   unless the card says that only a run's own key counts.
 2. A trigger that is no exit of the same journey starts a run unless the contact is outside the audience, a run is
    already open, re-entry forbids it, the trigger is older than a whole run may last, or an exit that happened after
    the trigger is already known.
@@ -16,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from contacts.facts import Facts, Happening
-from contacts.specs import Card
+from contacts.facts import Facts
+from contacts.specs import Card, Happening
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def route(
     cards: Iterable[Card],
     runs: Sequence[Run],
     later: Sequence[Happening],
+    recent: Sequence[Happening] = (),
+    flags: frozenset[str] = frozenset(),
     hold_released: bool,
     now: datetime,
 ) -> Plan:
@@ -98,6 +101,8 @@ def route(
         runs: The contact's runs, open and ended, and any run of a keyed journey whose key the event or one of
             ``later`` names, whoever it belongs to.
         later: Stored events of ending types that occurred at or after this event, for this contact or key.
+        recent: The contact's events as far back as any journey's patterns look.
+        flags: What is true of the contact besides ``facts.flags()``: lifecycle stage, segments.
         hold_released: Whether the event ended a hold that was in force.
         now: When the event arrived, on the journeys' clock.
     """
@@ -110,9 +115,9 @@ def route(
         ending = _ended_by(event, card, mine, facts.contact_id)
         outcome = "converted" if card.succeeds_on(event.type, event.data) else "exited"
         exits += [Exit(run, outcome) for run in ending]
-        if card.starts_on(event.type, event.data) and not card.ends_on(event.type, event.data):
+        if card.starts_on(event, recent) and not card.ends_on(event.type, event.data):
             key = _key(card, event)
-            if reason := _why_not(event, facts, card, key, mine, later, now):
+            if reason := _why_not(event, facts, flags, card, key, mine, later, now):
                 skips.append(Skip(card.name, reason))
             else:
                 starts.append(Start(card.name, key))
@@ -120,7 +125,7 @@ def route(
                     older = [r for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
                     exits += [Exit(run, "superseded") for run in older]
                     ending += older
-        if card.listens_to(event.type, event.data) or (hold_released and card.purpose == "promotional"):
+        if card.listens_to(event, recent) or (hold_released and card.purpose == "promotional"):
             tells += [Tell(r) for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
     return Plan(tuple(exits), tuple(starts), tuple(tells), tuple(skips))
 
@@ -138,20 +143,22 @@ def _ended_by(event: Happening, card: Card, runs: Sequence[Run], contact_id: str
     if card.newest_only and not any(r.open for r in named):
         # The run of this key gave way to a newer one, whose reason has gone with it.
         named = []
-    meant = named or [r for r in runs if r.contact_id == contact_id]
-    return [r for r in meant if r.open and r.entered_at <= event.occurred_at]
+    if not named and not (card.own_key_only and key is not None):
+        named = [r for r in runs if r.contact_id == contact_id]
+    return [r for r in named if r.open and r.entered_at <= event.occurred_at]
 
 
 def _why_not(
     event: Happening,
     facts: Facts,
+    flags: frozenset[str],
     card: Card,
     key: str | None,
     runs: Sequence[Run],
     later: Sequence[Happening],
     now: datetime,
 ) -> str | None:
-    flags = facts.flags()
+    flags |= facts.flags()
     if "erased" in flags:
         return "erased"
     if card.key and key is None:

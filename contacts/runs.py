@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal
-from contacts.facts import PROFILE_FIELDS, Facts, Happening
+from contacts.facts import PROFILE_FIELDS, Facts
 from contacts.routing import Run
-from contacts.specs import Card, workflow_id
+from contacts.specs import Card, Happening, workflow_id
 from contacts.tables import dispatches, runs, touches
 
 CHANNEL = "perennial_dispatch"
@@ -115,9 +115,9 @@ async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: dat
     await journal.write(conn, *entries)
 
 
-async def tell(conn: AsyncConnection, run: Run, event: Happening, now: datetime) -> None:
-    """Lets a run hear an event."""
-    await _dispatch(conn, run.id, "event", envelope(event), now)
+async def tell(conn: AsyncConnection, run: Run, event: Happening, patterns: Sequence[str], now: datetime) -> None:
+    """Lets a run hear an event, and which of its patterns the event completes."""
+    await _dispatch(conn, run.id, "event", {**envelope(event), "patterns": list(patterns)}, now)
 
 
 async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:

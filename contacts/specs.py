@@ -4,7 +4,7 @@ Journeys build these, routing and documentation read them. Nothing here does I/O
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -88,6 +88,89 @@ def on(*types: str, **match: Any) -> Condition:
 
 
 @dataclass(frozen=True)
+class Happening:
+    """A stored event, as the pure half sees it. ``addresses``: ``email`` and ``phone`` among its identities."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    data: Mapping[str, Any]
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Behaviour rather than an event: ``what`` happened at least ``times`` times ``within`` a span, and ``without``
+    did not. ``same`` names a field whose value must be the same each time.
+    """
+
+    what: Condition
+    times: int
+    within: timedelta
+    without: Condition | None = None
+    same: str | None = None
+
+    def matches(self, event: Happening, recent: Iterable[Happening]) -> bool:
+        """Whether the event completes the pattern.
+
+        Args:
+            event: What happened now.
+            recent: The contact's events, this one included or not, at least as far back as ``within``.
+        """
+        if not self.what.matches(event.type, event.data):
+            return False
+        since = event.occurred_at - self.within
+        window = [e for e in recent if since < e.occurred_at <= event.occurred_at and e.id != event.id]
+        if self.without and any(self.without.matches(e.type, e.data) for e in window):
+            return False
+        value = event.data.get(self.same) if self.same else None
+        if self.same and value is None:
+            return False
+        alike = [
+            e
+            for e in window
+            if self.what.matches(e.type, e.data) and (self.same is None or e.data.get(self.same) == value)
+        ]
+        return len(alike) + 1 >= self.times
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Event types that can complete it."""
+        return self.what.types
+
+    def __str__(self) -> str:
+        same = f" with the same {self.same}" if self.same else ""
+        without = f", and no {self.without}" if self.without else ""
+        return f"{self.times} times {self.what}{same} in {self.within.days} days{without}"
+
+
+def often(
+    what: Condition, *, times: int, days: float, without: Condition | None = None, same: str | None = None
+) -> Pattern:
+    """Compound behaviour: ``often(on("page.viewed", page="pricing"), times=2, days=7, without=on("meeting.booked"))``.
+
+    Args:
+        what: The behaviour.
+        times: How often at least, the present event included.
+        days: Within how many days up to the present event.
+        without: What must not have happened in that time.
+        same: A field that must have the same value each time (``topic``).
+    """
+    return Pattern(what, times, timedelta(days=days), without, same)
+
+
+Trigger = Condition | Pattern
+"""What can start a run or end a wait: an event, or behaviour that an event completes."""
+
+
+def fits(trigger: Trigger, event: Happening, recent: Iterable[Happening]) -> bool:
+    """Whether the event is meant, given the contact's recent events."""
+    if isinstance(trigger, Pattern):
+        return trigger.matches(event, recent)
+    return trigger.matches(event.type, event.data)
+
+
+@dataclass(frozen=True)
 class Reentry:
     """How often a contact may enter a journey (per key, where the journey has one). ``gap`` None: never again."""
 
@@ -126,7 +209,7 @@ class Card:
     """
 
     name: str
-    trigger: tuple[Condition, ...]
+    trigger: tuple[Trigger, ...]
     audience: str
     goal: str
     success: tuple[Condition, ...]
@@ -140,14 +223,15 @@ class Card:
     only: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
     newest_only: bool = False
+    own_key_only: bool = False
     doc: str = ""
     stages: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
-    hears: tuple[Condition, ...] = ()
+    hears: tuple[Trigger, ...] = ()
 
-    def starts_on(self, type: str, data: Mapping[str, Any]) -> bool:
-        """Whether the event is one of the triggers."""
-        return any(c.matches(type, data) for c in self.trigger)
+    def starts_on(self, event: Happening, recent: Iterable[Happening] = ()) -> bool:
+        """Whether the event is one of the triggers, or completes one that is behaviour."""
+        return any(fits(t, event, recent) for t in self.trigger)
 
     def ends_on(self, type: str, data: Mapping[str, Any]) -> bool:
         """Whether the event is one of the exits, or the success (which is always an exit)."""
@@ -157,9 +241,14 @@ class Card:
         """Whether the event is what the journey is for."""
         return any(c.matches(type, data) for c in self.success)
 
-    def listens_to(self, type: str, data: Mapping[str, Any]) -> bool:
+    def listens_to(self, event: Happening, recent: Iterable[Happening] = ()) -> bool:
         """Whether a run may be waiting for such an event."""
-        return any(c.matches(type, data) for c in self.hears)
+        return any(fits(h, event, recent) for h in self.hears)
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The behaviour this journey looks for, in its triggers and its waits."""
+        return tuple(t for t in (*self.trigger, *self.hears) if isinstance(t, Pattern))
 
     @property
     def ending_types(self) -> frozenset[str]:

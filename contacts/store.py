@@ -4,8 +4,9 @@ Locking a contact's row is what orders everything about the contact: an event be
 never overlap.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -26,6 +27,11 @@ _OF_A_CONTACT = (
 )  # fmt: skip
 
 
+def read_facts(document: Mapping[str, Any]) -> Facts:
+    """The facts in a row's document."""
+    return _FACTS.validate_python(document)
+
+
 class NoSuchContact(LookupError):
     """No contact has this id or identity."""
 
@@ -42,7 +48,7 @@ async def lock(conn: AsyncConnection, contact_id: str) -> Facts:
         if row is None:
             raise NoSuchContact(f"no contact {contact_id}")
         if row.merged_into is None:
-            return _FACTS.validate_python(row.facts)
+            return read_facts(row.facts)
         contact_id = row.merged_into
 
 
@@ -68,7 +74,7 @@ async def find(conn: AsyncConnection, text: str) -> Facts:
         by_id = sa.select(contacts.c.facts, contacts.c.merged_into).where(contacts.c.id == contact_id)
         row = (await conn.execute(by_id)).one()
         if row.merged_into is None:
-            return _FACTS.validate_python(row.facts)
+            return read_facts(row.facts)
         contact_id = row.merged_into
     raise NoSuchContact(f"no contact {wanted!r}")
 

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import facts as facts_module
 from contacts import journal, store
-from contacts.facts import Consent, Facts, Happening
+from contacts.facts import Consent, Facts
 from contacts.policy import Policy
+from contacts.specs import Happening
 from contacts.tables import contacts, decisions, events, runs, touches
 from ops.output import Failure, stamp
 from ops.shared_columns import CONTACT

@@ -26,11 +26,14 @@ from temporalio.testing import WorkflowEnvironment
 import worker
 from connectors.configured import Outlets
 from connectors.recording import Recording
-from contacts import database, journal, migrate, tables
+from contacts import database, journal, migrate, store, tables
+from contacts.absence import due
 from contacts.clock import Clock
+from contacts.facts import CHANNELS
 from contacts.intake import Intake
 from contacts.policy import Policy
 from contacts.relay import Relay
+from contacts.sweep import sweep_page
 from ops import engines, scenario
 from ops.scenario import Line, Scenario
 from ops.temporal import TemporalRuns
@@ -119,7 +122,7 @@ class _Play:
         acts = worker.activities(
             engine=self._engine,
             policy=self._policy,
-            out=Outlets({"email": recording}, recording, recording),
+            out=Outlets(dict.fromkeys(CHANNELS, recording), recording, recording),
             clock=clock,
             secret=SecretStr("a scenario's links lead nowhere but look real"),
             public_url="https://hub.example.com",
@@ -132,12 +135,28 @@ class _Play:
             order = sorted(range(len(self._scenario.events)), key=lambda n: (self._scenario.events[n].at, n))
             for n in order:
                 arrives = start + self._scenario.events[n].at
-                await self._skip_to(clock, arrives)
+                await self._live_until(clock, arrives, relay)
                 await self._intake.record(scenario.event_of(self._scenario, n), arrives)
                 await self._settle(relay)
-            await self._skip_to(clock, start + self._scenario.until)
+            await self._live_until(clock, start + self._scenario.until, relay)
             await self._settle(relay)
         return await self._timeline()
+
+    async def _live_until(self, clock: Clock, moment: datetime, relay: Relay) -> None:
+        """Lets time pass; what becomes due on the way is recorded when it does, as the daily sweep would."""
+        while True:
+            now = clock.at(await self._environment.get_current_time())
+            async with self._engine.connect() as conn:
+                rows = await conn.execute(
+                    sa.select(tables.contacts.c.facts).where(tables.contacts.c.merged_into.is_(None))
+                )
+                known = [store.read_facts(document) for document in rows.scalars()]
+            ahead = [ripe.at for facts in known for ripe in due(facts, self._policy) if now < ripe.at < moment]
+            await self._skip_to(clock, min(ahead, default=moment))
+            if not ahead:
+                return
+            await sweep_page(self._intake, min(ahead))
+            await self._settle(relay)
 
     async def _skip_to(self, clock: Clock, moment: datetime) -> None:
         ahead = moment - clock.at(await self._environment.get_current_time())

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+)
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
@@ -17,6 +26,7 @@ from contacts.relay import NotYet
 from workflows import search_attributes as attributes
 from workflows.base import RunInput
 from workflows.registry import CARDS
+from workflows.sweep import SweepInput
 
 _TIMEOUT = timedelta(seconds=5)
 
@@ -91,3 +101,24 @@ class TemporalRuns:
 
 def _why(error: RPCError) -> str:
     return f"Temporal: {error.status.name.lower()}: {error.message.splitlines()[0][:200] if error.message else ''}"
+
+
+SWEEP = "perennial-sweep"
+"""The id of the Schedule that starts the sweep once a day of the journeys' clock."""
+
+
+async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
+    """Makes sure the daily sweep is scheduled; one that an operator has changed or paused is left as it is."""
+    every = timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
+    action = ScheduleActionStartWorkflow(
+        "sweep", args=[SweepInput(clock)], id="sweep", task_queue=task_queue, static_summary="what did not happen"
+    )
+    schedule = Schedule(
+        action=action,
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
+    )
+    try:
+        await client.create_schedule(SWEEP, schedule)
+    except ScheduleAlreadyRunningError:
+        return

@@ -26,12 +26,15 @@ from contacts.specs import (
     Condition,
     Heard,
     InvalidCard,
+    Pattern,
     Purpose,
     Reentry,
+    Trigger,
     always,
     days,
     hours,
     minutes,
+    often,
     on,
     once,
     once_per,
@@ -49,6 +52,7 @@ __all__ = [
     "hours",
     "journey",
     "minutes",
+    "often",
     "on",
     "once",
     "once_per",
@@ -213,7 +217,7 @@ class Journey:
 
     async def wait(
         self,
-        *conditions: Condition,
+        *conditions: Trigger,
         days: float = 0,
         hours: float = 0,
         minutes: float = 0,
@@ -239,21 +243,6 @@ class Journey:
     async def sleep(self, *, days: float = 0, hours: float = 0, minutes: float = 0) -> None:
         """Lets time pass. Nothing but an exit ends it early."""
         await self.wait(days=days, hours=hours, minutes=minutes)
-
-    async def first_of(self, *doing: Coroutine[Any, Any, T]) -> T:
-        """Does several things at once until the first is done; returns its result and calls off the others.
-
-        A message that waits for the morning must not hold up what the contact does meanwhile.
-        """
-        tasks = [asyncio.create_task(_run(one)) for one in doing]
-        try:
-            await workflow.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            done: T = next(task for task in tasks if task.done()).result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await workflow.wait(tasks)
-        return done
 
     async def facts(self) -> ask.ContactNow:
         """What is true of the contact now, for a stage to branch on."""
@@ -305,6 +294,17 @@ class Journey:
         await self._note(end, f"waits for approval: {what}")
         await self._until(lambda: name in self.state.approvals, end, f"until {end:%d %b %H:%M} for approval: {what}")
         return self.state.approvals.pop(name, False)
+
+    async def record_event(self, type: str, **data: Any) -> None:
+        """Records something the run did or learned as an event of the contact, through the same door as any other.
+
+        Args:
+            type: Such as ``consent.withdrawn``.
+            data: The event's data, shaped by its type. JSON only.
+        """
+        request = ask.RecordEventRequest(self._ref(), str(workflow.uuid4()), type, data, self._lines())
+        await self._execute(ask.RECORD_EVENT, request, None, f"record {type}")
+        self._tell(f"recorded {type}")
 
     # What reaches a run. Handlers only enqueue.
 
@@ -441,12 +441,14 @@ class Journey:
             return
         self.state.seen = [*self.state.seen, event.id][-_KEEP_SEEN:]
         plain = {"id": event.id, "type": event.type, "occurred_at": event.occurred_at.isoformat(), "data": event.data}
+        if isinstance(payload.get("patterns"), list):
+            plain["patterns"] = [str(p) for p in payload["patterns"]]
         self.state.heard = [*self.state.heard, plain][-_KEEP_HEARD:]
 
-    def _matching(self, conditions: Collection[Condition]) -> int | None:
+    def _matching(self, conditions: Collection[Trigger]) -> int | None:
         return next((n for n, event in enumerate(self.state.heard) if _meets(event, conditions)), None)
 
-    def _take(self, conditions: Collection[Condition]) -> Heard | None:
+    def _take(self, conditions: Collection[Trigger]) -> Heard | None:
         # What arrived together with the end of a wait was in time.
         self._open_mail()
         n = self._matching(conditions)
@@ -640,8 +642,10 @@ def _heard(event: Mapping[str, Any]) -> Heard:
     return Heard(str(event["id"]), str(event["type"]), occurred_at, dict(event.get("data") or {}))
 
 
-def _meets(event: Mapping[str, Any], conditions: Iterable[Condition]) -> bool:
-    return any(c.matches(event["type"], event["data"]) for c in conditions)
+def _meets(event: Mapping[str, Any], wanted: Iterable[Trigger]) -> bool:
+    # Only who knows the contact's other events can tell behaviour; routing did, and wrote it on the envelope.
+    told = event.get("patterns") or ()
+    return any(str(w) in told if isinstance(w, Pattern) else w.matches(event["type"], event["data"]) for w in wanted)
 
 
 def stages_of(cls: type) -> tuple[str, ...]:
@@ -651,7 +655,7 @@ def stages_of(cls: type) -> tuple[str, ...]:
 
 def journey(
     *,
-    trigger: Condition | Iterable[Condition],
+    trigger: Trigger | Iterable[Trigger],
     audience: str,
     goal: str,
     success: Condition | Iterable[Condition],
@@ -665,6 +669,7 @@ def journey(
     only: Iterable[str] = (),
     unless: Iterable[str] = (),
     newest_only: bool = False,
+    own_key_only: bool = False,
 ) -> Callable[[type[Journey]], type[Journey]]:
     """Makes a class a journey: gives it its card and makes it a Temporal workflow.
 
@@ -681,6 +686,7 @@ def journey(
         review_by: When the journey itself must be looked at again.
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
         only, unless: Facts the contact must or must not have: ``known``, ``customer``.
+        own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
         newest_only: A new run ends the contact's older runs of this journey as ``superseded``.
 
     Raises:
@@ -691,7 +697,7 @@ def journey(
         name = _kebab(cls.__name__)
         card = Card(
             name=name,
-            trigger=_conditions(trigger),
+            trigger=(trigger,) if isinstance(trigger, Condition | Pattern) else tuple(trigger),
             audience=audience,
             goal=goal,
             success=_conditions(success),
@@ -705,6 +711,7 @@ def journey(
             only=tuple(only),
             unless=tuple(unless),
             newest_only=newest_only,
+            own_key_only=own_key_only,
             doc=(cls.__doc__ or "").strip(),
             stages=stages_of(cls),
         )

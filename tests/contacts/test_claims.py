@@ -151,21 +151,6 @@ async def test_what_was_forbidden_after_its_claim_is_unknown(engine: AsyncEngine
     assert await status_of(engine, "k") == "unknown"
 
 
-async def test_what_is_held_since_its_claim_waits_and_is_then_looked_into(
-    engine: AsyncEngine, intake: Intake, gate: Gate
-) -> None:
-    """The first attempt may have got through; a second must not go out under the ticket that was opened since."""
-    alice = await someone(intake)
-    run_id = await a_run(engine, alice)
-    await take(engine, gate, an_ask("k"), run_id, alice)
-    await intake.record(told("ticket.opened", at(1), ticket_id="4711"), at(1))
-    held = await take(engine, gate, an_ask("k", at(1)), run_id, alice)
-    assert (held.status, held.hold) == ("waiting", "ticket:4711")
-    assert await status_of(engine, "k") == "claimed"
-    await intake.record(told("ticket.solved", at(2), ticket_id="4711"), at(2))
-    assert (await take(engine, gate, an_ask("k", at(2)), run_id, alice)).status == "reclaimed"
-
-
 async def test_a_released_claim_asks_the_gate_anew(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
     caps = (Cap(channels=("email",), purposes=("promotional",), max=1, days=1),)
     gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")

@@ -7,14 +7,7 @@ from temporalio.common import RawValue
 
 from activities import signatures as ask
 from contacts.specs import days, hours
-from tests.workflows.journeys import (
-    OnlySends,
-    SendsOne,
-    SendsThenWaits,
-    SendsUnlessTold,
-    SleepsThenWaits,
-    WaitsLong,
-)
+from tests.workflows.journeys import OnlySends, SendsOne, SendsThenWaits, SleepsThenWaits, WaitsLong
 from tests.workflows.world import Run, Stage, in_
 
 
@@ -155,19 +148,3 @@ async def test_news_does_not_shorten_quiet_hours(stage: Stage) -> None:
     assert len(stage.world.requests(ask.DeliverRequest)) == 1
     await run.exit()
     assert await run.outcome() == "exited"
-
-
-async def test_what_comes_first_calls_off_a_message_that_waits(stage: Stage) -> None:
-    stage.world.answers.append(ask.Delivery("waiting", "quiet_hours", in_(days=1)))
-    run = await stage.start(SendsUnlessTold)
-    await run.doing("hello waits: quiet_hours")
-    await run.tell("pricing")
-    assert await run.outcome() == "completed"
-    assert "first: Heard" in await run.texts()
-    assert len(stage.world.requests(ask.DeliverRequest)) == 1
-
-
-async def test_a_message_that_goes_out_calls_off_the_watch(stage: Stage) -> None:
-    run = await stage.start(SendsUnlessTold)
-    assert await run.outcome() == "completed"
-    assert "first: Delivery" in await run.texts()

@@ -149,11 +149,13 @@ class Run:
         await eventually(look)
 
     async def idle(self) -> None:
-        """Waits until the run only waits: no task of it is under way."""
+        """Waits until no workflow task is under way."""
 
         async def look() -> bool:
-            found = (await self.handle.describe()).raw_description
-            return not found.pending_activities and not found.HasField("pending_workflow_task")
+            return (await self.history())[-1].event_type not in (
+                EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+                EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+            )
 
         await eventually(look)
 
