@@ -8,13 +8,20 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from templates import content
 from templates.money import money
 
-Type = Literal["name", "url", "brand", "topic", "resource", "entry_point", "basket"]
+Type = Literal[
+    "name", "url", "brand", "topic", "resource", "entry_point", "basket",
+    "text", "integer", "date", "account", "meeting", "renewal", "milestone",
+    "webinar", "quiz", "survey", "event", "readings",
+    "invoice", "subscription", "feature", "ticket", "form", "referral", "review", "usage",
+]  # fmt: skip
 """
 ``name``         a person's first name
 ``url``          an http or https address
@@ -24,9 +31,35 @@ Type = Literal["name", "url", "brand", "topic", "resource", "entry_point", "bask
 ``entry_point``  where the contact came in, such as ``form.submitted``; becomes a sentence of thanks
 ``basket``       a checkout or an order: ``{items: [{name, quantity, amount}], value, currency, url}``; every part may
                  be absent; ``amount`` is that of the line, and amounts are minor units
+``text``         what somebody wrote: one line without markup or links, cut at 240 characters
+``integer``      a count from 0 up, as a number or in digits
+``date``         an ISO 8601 date, or a time whose date is meant; becomes ``1 April 2026``
+``account``      ``{name}`` of the company the contact belongs to
+``meeting``      ``{starts_at, url, move_url}``, all optional; ``starts_at`` is ISO 8601 with an offset; it is shown in
+                 the ``timezone`` (IANA) the caller gives beside it, else with that offset
+``renewal``      ``{date, plan, value, currency, manage_url}``, every part optional; ``value`` is minor units
+``milestone``    ``{name, number, next}``: what there now is that many of; without ``number``, a name that stands alone
+``webinar``      ``{name, recording_url}``, both optional
+``quiz``         ``{name, answers: [{question, answer}], advice}``; answers or advice there must be
+``survey``       ``{url, incentive, minutes}``; ``incentive`` completes "in return you get ..."; two minutes if not said
+``event``        ``{name, starts_at, url}``, all needed; ``starts_at`` as in a meeting
+``readings``     a list of ``{title, url, why}``, best first; up to three are shown
+                 ``next`` is the one after it, or the next move towards it, optional
+``invoice``      ``{value, currency, card_url, retry_at}``, every part optional; ``retry_at`` is ISO 8601
+``subscription`` ``{plan, ends_at, export_url}``, every part optional; ``ends_at`` is ISO 8601
+``feature``      ``{name, url}`` of something a plan can do; ``url`` is optional
+``ticket``       ``{subject, yes_url, no_url}``, every part optional; one link without the other is of no use
+``form``         ``{url, incentive}``, both optional
+``referral``     ``{url, reward}``, both optional
+``review``       ``{url}`` of the place where reviews are left
+``usage``        ``{headline}``: what came of using it, as a sentence
 """
 
 _LINES_SHOWN = 8
+_TEXT_READ = 4000
+_MARKUP = re.compile(r"</?[a-zA-Z!?][^<>]*>|[<>{}`]")
+_LINK = re.compile(r"://|\bwww\.|\b(?:mailto|tel|javascript|data):\S|\w@\w|\.[^\W\d_]{2,}[/?#:]\S", re.IGNORECASE)
+_NO_LINK = "(link removed)"
 
 
 @dataclass(frozen=True)
@@ -57,6 +90,157 @@ class Basket:
     url: str
 
 
+@dataclass(frozen=True)
+class Account:
+    """The company a contact belongs to."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A meeting. ``when`` completes "on ..." (``Tuesday 17 March at 15:00 CET``); unknown texts are empty."""
+
+    when: str
+    url: str
+    move_url: str
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The renewal of what they have; unknown texts are empty."""
+
+    date: str
+    plan: str
+    amount: str
+    manage_url: str
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A milestone; ``label`` is ``1,000 orders``, or the name alone where it is no count; ``next`` may be empty."""
+
+    label: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """A payment that is due or was made; unknown texts are empty."""
+
+    amount: str
+    card_url: str
+    retry_at: str
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A plan that ends; unknown texts are empty."""
+
+    plan: str
+    ends_at: str
+    export_url: str
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something a plan can do; an unknown ``url`` is empty."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A request for help; unknown texts are empty. ``yes_url`` and ``no_url`` are there both or neither."""
+
+    subject: str
+    yes_url: str
+    no_url: str
+
+
+@dataclass(frozen=True)
+class Form:
+    """Questions, and what was promised for the answers; unknown texts are empty."""
+
+    url: str
+    incentive: str
+
+
+@dataclass(frozen=True)
+class Referral:
+    """A link to pass on, and what both sides get for it; unknown texts are empty."""
+
+    url: str
+    reward: str
+
+
+@dataclass(frozen=True)
+class Review:
+    """Where reviews are left."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What came of using it."""
+
+    headline: str
+
+
+@dataclass(frozen=True)
+class Webinar:
+    """A session somebody came to; unknown texts are empty."""
+
+    name: str
+    recording_url: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What somebody was asked and said."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Quiz:
+    """A quiz somebody took, with their answers or our advice or both; unknown texts are empty."""
+
+    name: str
+    answers: tuple[Answer, ...]
+    advice: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Questions we ask; ``incentive`` is empty where there is none."""
+
+    url: str
+    incentive: str
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to come to; ``when`` as in ``Meeting``."""
+
+    name: str
+    when: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Something to read; ``why`` says in a sentence what the reader gets from it."""
+
+    title: str
+    url: str
+    why: str
+
+
 def convert(type: Type, value: Any, context: Mapping[str, Any]) -> Any:
     """The value as a template prints it, or None where it cannot be used.
 
@@ -78,6 +262,212 @@ def clean(value: Any, limit: int = 200) -> str | None:
         return None
     text = " ".join("".join(c if c.isprintable() else " " for c in value).split())
     return text if 0 < len(text) <= limit else None
+
+
+def clip(words: str, limit: int) -> str:
+    """The words, cut between two of them and marked as cut where they are longer than the limit.
+
+    >>> clip("a rather long title", 12)
+    'a rather…'
+    """
+    if len(words) <= limit:
+        return words
+    return words[: limit - 1].rsplit(" ", 1)[0].rstrip(" ,.;:") + "…"
+
+
+def _written(value: Any, limit: int) -> str | None:
+    """Somebody's own words, safe to show to somebody else.
+
+    Mail programs turn ``name.example`` into a link too. A space after the dot prevents that and keeps a sentence that
+    only lacks the space.
+    """
+    if not isinstance(value, str):
+        return None
+    text = clean(_MARKUP.sub(" ", value[:_TEXT_READ]), _TEXT_READ)
+    words = [_NO_LINK if _LINK.search(word) else word for word in text.split()] if text else []
+    if not any(c.isalnum() for word in words if word != _NO_LINK for c in word):
+        return None
+    return clip(re.sub(r"(?<=\w)\.(?=[^\W\d_]{2})", ". ", " ".join(words)), limit)
+
+
+def _text(value: Any, _: Mapping[str, Any]) -> str | None:
+    return _written(value, 240)
+
+
+def _integer(value: Any, _: Mapping[str, Any] | None = None) -> int | None:
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else None
+
+
+def _date(value: Any, _: Mapping[str, Any] | None = None) -> str | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    return f"{value.day} {value:%B} {value.year}" if isinstance(value, date) else None
+
+
+def _account(value: Any, _: Mapping[str, Any]) -> Account | None:
+    name = _written(value.get("name"), 60) if isinstance(value, Mapping) else None
+    return Account(name) if name else None
+
+
+def _meeting(value: Any, context: Mapping[str, Any]) -> Meeting | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Meeting(
+        _when(value.get("starts_at"), context.get("timezone")) or "",
+        _url(value.get("url")) or "",
+        _url(value.get("move_url")) or "",
+    )
+
+
+def _when(value: Any, timezone: Any) -> str | None:
+    """With the name of the zone: a time that leaves it open sends somebody to an empty room."""
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            return None
+        moment = moment.astimezone(_zone(timezone) or moment.tzinfo)
+        zone = moment.tzname() or "UTC"
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return f"{moment:%A} {moment.day} {moment:%B} at {moment:%H:%M} {zone if zone[0].isalpha() else f'UTC{zone}'}"
+
+
+def _zone(name: Any) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (TypeError, ValueError, KeyError, OSError):
+        return None
+
+
+def _renewal(value: Any, _: Mapping[str, Any]) -> Renewal | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Renewal(
+        _date(value.get("date")) or "",
+        _written(value.get("plan"), 60) or "",
+        _amount(value.get("value"), value.get("currency")),
+        _url(value.get("manage_url")) or "",
+    )
+
+
+def _milestone(value: Any, _: Mapping[str, Any]) -> Milestone | None:
+    name = _written(value.get("name"), 60) if isinstance(value, Mapping) else None
+    if name is None:
+        return None
+    number = _integer(value.get("number"))
+    label = f"{number:,} {name}" if number and number > 1 else name
+    return Milestone(label, _phrase(value.get("next"), 120))
+
+
+def _phrase(value: Any, limit: int) -> str:
+    """Words that stand inside a sentence of ours, which brings its own full stop."""
+    return (_written(value, limit) or "").rstrip(".")
+
+
+def _invoice(value: Any, _: Mapping[str, Any]) -> Invoice | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Invoice(
+        _amount(value.get("value"), value.get("currency")),
+        _url(value.get("card_url")) or "",
+        _date(value.get("retry_at")) or "",
+    )
+
+
+def _subscription(value: Any, _: Mapping[str, Any]) -> Subscription | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Subscription(
+        _written(value.get("plan"), 60) or "", _date(value.get("ends_at")) or "", _url(value.get("export_url")) or ""
+    )
+
+
+def _feature(value: Any, _: Mapping[str, Any]) -> Feature | None:
+    name = _written(value.get("name"), 60) if isinstance(value, Mapping) else None
+    return Feature(name, _url(value.get("url")) or "") if name else None
+
+
+def _ticket(value: Any, _: Mapping[str, Any]) -> Ticket | None:
+    if not isinstance(value, Mapping):
+        return None
+    subject, yes, no = _phrase(value.get("subject"), 120), _url(value.get("yes_url")), _url(value.get("no_url"))
+    return Ticket(subject, yes, no) if yes and no else Ticket(subject, "", "")
+
+
+def _form(value: Any, _: Mapping[str, Any]) -> Form | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Form(_url(value.get("url")) or "", _phrase(value.get("incentive"), 120))
+
+
+def _referral(value: Any, _: Mapping[str, Any]) -> Referral | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Referral(_url(value.get("url")) or "", _phrase(value.get("reward"), 160))
+
+
+def _review(value: Any, _: Mapping[str, Any]) -> Review | None:
+    url = _url(value.get("url")) if isinstance(value, Mapping) else None
+    return Review(url) if url else None
+
+
+def _usage(value: Any, _: Mapping[str, Any]) -> Usage | None:
+    headline = _written(value.get("headline"), 160) if isinstance(value, Mapping) else None
+    return Usage(headline) if headline else None
+
+
+def _webinar(value: Any, _: Mapping[str, Any]) -> Webinar | None:
+    if not isinstance(value, Mapping):
+        return None
+    return Webinar(_written(value.get("name"), 100) or "", _url(value.get("recording_url")) or "")
+
+
+def _quiz(value: Any, _: Mapping[str, Any]) -> Quiz | None:
+    if not isinstance(value, Mapping):
+        return None
+    given = value.get("answers")
+    answers = tuple(filter(None, map(_answer, given))) if isinstance(given, list | tuple) else ()
+    advice = _written(value.get("advice"), 600) or ""
+    return Quiz(_written(value.get("name"), 100) or "", answers[:_LINES_SHOWN], advice) if answers or advice else None
+
+
+def _answer(value: Any) -> Answer | None:
+    if not isinstance(value, Mapping):
+        return None
+    question, answer = _written(value.get("question"), 120), _written(value.get("answer"), 120)
+    return Answer(question, answer) if question and answer else None
+
+
+def _survey(value: Any, _: Mapping[str, Any]) -> Survey | None:
+    url = _url(value.get("url")) if isinstance(value, Mapping) else None
+    if not url:
+        return None
+    return Survey(url, _written(value.get("incentive"), 160) or "", _integer(value.get("minutes")) or 2)
+
+
+def _event(value: Any, context: Mapping[str, Any]) -> Event | None:
+    if not isinstance(value, Mapping):
+        return None
+    name, url = _written(value.get("name"), 100), _url(value.get("url"))
+    when = _when(value.get("starts_at"), context.get("timezone"))
+    return Event(name, when, url) if name and when and url else None
+
+
+def _readings(value: Any, _: Mapping[str, Any]) -> tuple[Reading, ...] | None:
+    found = tuple(filter(None, map(_reading, value))) if isinstance(value, list | tuple) else ()
+    return found[:3] or None
+
+
+def _reading(value: Any) -> Reading | None:
+    if not isinstance(value, Mapping):
+        return None
+    title, url, why = _written(value.get("title"), 100), _url(value.get("url")), _written(value.get("why"), 240)
+    return Reading(title, url, why) if title and url and why else None
 
 
 def _name(value: Any, _: Mapping[str, Any]) -> str | None:
@@ -158,4 +548,24 @@ _CONVERTERS: dict[Type, Callable[[Any, Mapping[str, Any]], Any]] = {
     "resource": _resource,
     "entry_point": _entry_point,
     "basket": _basket,
+    "text": _text,
+    "integer": _integer,
+    "date": _date,
+    "account": _account,
+    "meeting": _meeting,
+    "renewal": _renewal,
+    "milestone": _milestone,
+    "invoice": _invoice,
+    "subscription": _subscription,
+    "feature": _feature,
+    "ticket": _ticket,
+    "form": _form,
+    "referral": _referral,
+    "review": _review,
+    "usage": _usage,
+    "webinar": _webinar,
+    "quiz": _quiz,
+    "survey": _survey,
+    "event": _event,
+    "readings": _readings,
 }

@@ -1,8 +1,8 @@
 """Rendering: a template's name and a context in, a message's subject, text and HTML out.
 
 A message is two files: ``messages/<name>.toml`` says what it is and what it must be told, ``messages/<name>.j2`` is its
-copy, written once. The copy is rendered twice with two sets of blocks (``layout/mjml``, ``layout/text``), so that both
-parts of a mail say the same and carry the same links.
+copy, written once. A mail's copy is rendered twice with two sets of blocks (``layout/mjml``, ``layout/text``), so that
+both parts say the same and carry the same links. Every other channel is text alone, in the layout of its name.
 
 Exceptions::
 
@@ -15,21 +15,39 @@ import hashlib
 import re
 import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import mjml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateSyntaxError, UndefinedError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateRuntimeError,
+    TemplateSyntaxError,
+    UndefinedError,
+)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from templates import content
-from templates.context import Type, convert
+from templates import content, gsm
+from templates.context import Type, clip, convert
 
-Channel = Literal["email"]
+Channel = Literal["email", "sms", "call", "note", "gift", "mail"]
+"""
+``email``  HTML and text
+``sms``    one line, at most ``SMS_LIMIT`` characters
+``call``   a task for a colleague: why to call, what we know, what to say and what not
+``note``   the words of a card that a colleague writes or signs
+``gift``   what to give, and the words of the card with it
+``mail``   a letter for print
+"""
 Purpose = Literal["promotional", "lifecycle", "transactional"]
+
+SMS_LIMIT = 300
+"""Characters; two parts of an SMS, so that a long name still fits."""
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -58,14 +76,14 @@ class MissingContext(TemplateError):
 
 @dataclass(frozen=True)
 class Rendered:
-    """A message as the contact will see it.
+    """A message as its reader will see it: the contact, or for a call, a note or a gift the colleague who sees to it.
 
     Attributes:
         template: The template's name.
-        subject: One line.
-        preheader: What an inbox shows after the subject; part of ``html`` too.
-        text: The plain text part.
-        html: The HTML part, whole.
+        subject: One line. A colleague's says what to do; of an SMS and a letter only our own records show it.
+        preheader: What an inbox shows after the subject, part of ``html`` too; empty for all but e-mail.
+        text: The plain text part, or all there is. Only an e-mail's has its lines broken.
+        html: The HTML part, whole; None for all but e-mail.
         fingerprint: Changes when anything the template is made of changes; 12 hex digits.
     """
 
@@ -73,7 +91,7 @@ class Rendered:
     subject: str
     preheader: str
     text: str
-    html: str
+    html: str | None
     fingerprint: str
 
 
@@ -97,11 +115,18 @@ class _FrontMatter(_Model):
     channel: Channel
     purpose: Purpose
     subject: str
-    preheader: str
-    headline: str
-    because: str
+    preheader: str | None = None
+    headline: str | None = None
+    because: str | None = None
     context: dict[str, Need] = Field(default_factory=dict)
     samples: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _only_email_is_framed(self) -> Self:
+        for line in ("preheader", "headline", "because"):
+            if (getattr(self, line) is not None) != (self.channel == "email"):
+                raise ValueError(f"{line}: an e-mail has one, and nothing else does")
+        return self
 
 
 class _Frame(_Model):
@@ -138,8 +163,12 @@ class Templates:
         Raises:
             TemplateError: A file is malformed, a copy file is missing or has a syntax error.
         """
-        self._mjml = _environment(folder, "mjml", autoescape=True)
-        self._text = _environment(folder, "text", autoescape=False)
+        self._mjml = _environment(folder, "mjml", autoescape=True, wrap=_wrap)
+        self._text: dict[Channel, Environment] = {
+            channel: _environment(folder, channel, "text", autoescape=False, wrap=_flow)
+            for channel in get_args(Channel)
+        }
+        self._text["email"] = _environment(folder, "text", autoescape=False, wrap=_wrap)
         frame = _toml(folder / "layout" / "frame.toml", _Frame)
         shared = sorted(p for part in ("layout", "messages/parts", "content") for p in (folder / part).rglob("*.*"))
         self._front: dict[str, _FrontMatter] = {}
@@ -148,20 +177,22 @@ class Templates:
             front = _toml(file, _FrontMatter)
             copy = file.with_suffix(".j2")
             try:
-                self._mjml.get_template(copy.name)
+                self._text[front.channel].get_template(copy.name)
             except TemplateSyntaxError as error:
                 raise TemplateError(f"{error.name}: line {error.lineno}: {error.message}") from None
             except OSError:
                 raise TemplateError(f"{file.name}: there is no {copy.name} beside it") from None
-            opt_out = {} if front.purpose == "transactional" else frame.opt_out
+            opt_out = frame.opt_out if front.channel == "email" and front.purpose != "transactional" else {}
+            context = {**frame.context, **opt_out, **front.context}
+            shared_facts = {fact: value for fact, value in frame.sample.items() if fact in context}
             name = file.stem
             self._front[name] = front
             self._declared[name] = Declared(
                 name=name,
                 channel=front.channel,
                 purpose=front.purpose,
-                context={**frame.context, **opt_out, **front.context},
-                samples={sample: {**frame.sample, **facts} for sample, facts in front.samples.items()},
+                context=context,
+                samples={sample: {**shared_facts, **facts} for sample, facts in front.samples.items()},
                 fingerprint=_fingerprint(folder, [*shared, file, copy]),
             )
 
@@ -180,26 +211,26 @@ class Templates:
             raise UnknownTemplate(f"{template}: there is no such template; there are {', '.join(self._declared)}")
         front, declared = self._front[template], self._declared[template]
         facts = _facts(declared, context)
+        environment = self._text[front.channel]
         try:
             lines = {
-                field: " ".join(self._text.from_string(source).render(facts).split())
-                for field, source in (
-                    ("subject", front.subject),
-                    ("preheader", front.preheader),
-                    ("headline", front.headline),
-                    ("because", front.because),
-                )
+                field: " ".join(environment.from_string(source).render(facts).split())
+                for field in ("subject", "preheader", "headline", "because")
+                if (source := getattr(front, field)) is not None
             }
-            lines["salutation"] = f"Hi {facts['first_name']}," if facts["first_name"] else "Hello,"
             whole = {**facts, **lines, "purpose": front.purpose}
-            text = self._text.get_template(f"{template}.j2").render(whole)
-            # No fonts: MJML would have the reader's mail program fetch one from a font service, and so tell on them.
-            html = mjml.mjml2html(self._mjml.get_template(f"{template}.j2").render(whole), fonts={})
+            text = environment.get_template(f"{template}.j2").render(whole)
+            html = self._html(template, whole) if front.channel == "email" else None
         except UndefinedError as error:
             raise TemplateError(f"{template}.j2 uses what it does not declare: {error.message}") from None
-        except ValueError as error:
+        except (TemplateRuntimeError, ValueError) as error:
             raise TemplateError(f"{template}.j2: {error}") from None
-        return Rendered(template, lines["subject"], lines["preheader"], _tidy(text), html, declared.fingerprint)
+        preheader = lines.get("preheader", "")
+        return Rendered(template, lines["subject"], preheader, _tidy(text), html, declared.fingerprint)
+
+    def _html(self, template: str, whole: Mapping[str, Any]) -> str:
+        # No fonts: MJML would have the reader's mail program fetch one from a font service, and so tell on them.
+        return mjml.mjml2html(self._mjml.get_template(f"{template}.j2").render(whole), fonts={})
 
 
 @cache
@@ -230,16 +261,16 @@ def _facts(template: Declared, context: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _environment(folder: Path, part: str, *, autoescape: bool) -> Environment:
+def _environment(folder: Path, *layouts: str, autoescape: bool, wrap: Callable[..., str]) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader([folder / "layout" / part, folder / "messages"]),
+        loader=FileSystemLoader([*(folder / "layout" / layout for layout in layouts), folder / "messages"]),
         undefined=StrictUndefined,
-        autoescape=autoescape,  # noqa: S701 - off only for the text part, where an escape would be seen
+        autoescape=autoescape,  # noqa: S701 - off only for text, where an escape would be seen
         finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"wrap": _wrap, "clip": _clip}
+    environment.filters |= {"wrap": wrap, "clip": clip, "sms": _sms}
     environment.globals["lesson"] = content.lesson
     environment.globals |= {
         name: block
@@ -261,10 +292,16 @@ def _wrap(words: str, indent: str = "") -> str:
     )
 
 
-def _clip(words: str, limit: int) -> str:
-    if len(words) <= limit:
-        return words
-    return words[: limit - 1].rsplit(" ", 1)[0].rstrip(" ,.;:") + "…"
+def _flow(words: str, _: str = "") -> str:
+    """One line a paragraph: a task list, a printer and a telephone break lines themselves."""
+    return " ".join(words.split())
+
+
+def _sms(words: str) -> str:
+    text = gsm.fold(_flow(words))
+    if len(text) > SMS_LIMIT:
+        raise ValueError(f"it is {len(text)} characters long, and an SMS may have {SMS_LIMIT}")
+    return text
 
 
 def _tidy(text: str) -> str:
@@ -277,7 +314,8 @@ def _toml(file: Path, shape: type[_M]) -> _M:
         return shape.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        raise TemplateError(f"{file.name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        where = [".".join(str(part) for part in first["loc"])] if first["loc"] else []
+        raise TemplateError(": ".join([file.name, *where, first["msg"]])) from None
     except (OSError, ValueError) as error:
         raise TemplateError(f"{file.name}: {' '.join(str(error).split())}") from None
 

@@ -1,4 +1,6 @@
+import re
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import templates.content
-from templates.render import MissingContext, TemplateError, Templates, UnknownTemplate, declared, render
+from templates import gsm
+from templates.render import SMS_LIMIT, MissingContext, TemplateError, Templates, UnknownTemplate, declared, render
 
 SHIPPED = Path(templates.content.__file__).parents[1]
 FRAME = {
@@ -171,6 +174,9 @@ def test_fingerprint_follows_every_source(folder):
         ("welcome.toml", 'channel = "email"', "channel =", r"welcome\.toml: "),
         ("welcome.toml", 'type = "resource"', 'type = "song"', r"welcome\.toml: context\.resource\.type"),
         ("welcome.j2", "{% endcall %}", "{% endcal %}", r"welcome\.j2: line \d+"),
+        ("missed_call_text.j2", "{% endblock %}", "{% endblok %}", r"missed_call_text\.j2: line \d+"),
+        ("welcome.toml", 'channel = "email"', 'channel = "sms"', r"welcome\.toml: .*preheader"),
+        ("missed_call_text.toml", 'channel = "sms"', 'channel = "email"', r"missed_call_text\.toml: .*preheader"),
     ],
 )
 def test_a_broken_file_is_named_when_read(folder, file, old, new, complaint):
@@ -183,6 +189,174 @@ def test_a_message_without_copy_is_named_when_read(folder):
     (folder / "messages" / "welcome.j2").unlink()
     with pytest.raises(TemplateError, match=r"welcome\.toml: there is no welcome\.j2"):
         Templates(folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "left_out"),
+    [("missed_call_text", "body"), ("call_at_risk", "avoid"), ("note_milestone", "body"), ("gift_anniversary", "card")],
+)
+def test_copy_fills_every_part_of_its_channel(folder, template, left_out):
+    edit(folder / "messages" / f"{template}.j2", f"{{% block {left_out} %}}", "{% block other %}")
+    with pytest.raises(TemplateError, match=rf"{template}\.j2: .*{left_out}"):
+        Templates(folder).render(template, {"brand": FRAME["brand"]})
+
+
+def test_an_sms_that_is_too_long_is_refused(folder):
+    edit(folder / "messages" / "missed_call_text.j2", "sorry", "so sorry " * 40)
+    with pytest.raises(TemplateError, match=r"missed_call_text\.j2: .* 300"):
+        Templates(folder).render("missed_call_text", {"brand": FRAME["brand"]})
+
+
+def test_a_transactional_sms_needs_no_way_out(folder):
+    edit(folder / "messages" / "missed_call_text.toml", 'purpose = "lifecycle"', 'purpose = "transactional"')
+    assert "STOP" not in Templates(folder).render("missed_call_text", {"brand": FRAME["brand"]}).text
+
+
+@pytest.mark.parametrize("brand", [1, 30, 31, 200])
+@pytest.mark.parametrize("name", [1, 40])
+@pytest.mark.parametrize("url", [30, 85, 86, 500])
+def test_an_sms_fits_however_long_what_goes_in(brand, name, url):
+    facts = {
+        "brand": {**FRAME["brand"], "name": "B" * brand},
+        "first_name": "N" * name,
+        "meeting": {"starts_at": "2026-09-30T10:30:00+05:30", "url": "https://meet.example.com/".ljust(url, "x")},
+    }
+    for template in ("missed_call_text", "meeting_reminder_text"):
+        text = render(template, facts).text.rstrip()
+        assert len(text) <= SMS_LIMIT
+        assert "N" * name in text
+        assert text.endswith(" Reply STOP to end.")
+
+
+def test_an_sms_is_written_in_its_alphabet_where_a_name_can_be():
+    facts = {"brand": {**FRAME["brand"], "name": "Söhne “&” Co – …"}}
+    assert render("missed_call_text", {**facts, "first_name": "Nguyễn"}).text.startswith(
+        'Söhne "&" Co - ...: Hi Nguyen, you called'
+    )
+    name_of_its_own = render("missed_call_text", {**facts, "first_name": "प्रिया"}).text
+    assert set(name_of_its_own) - gsm.ALPHABET == set("प्रिया")
+
+
+def test_a_meeting_is_told_in_the_contacts_own_time():
+    meeting = {"starts_at": "2026-07-14T22:30:00Z"}
+    facts = {**FRAME, "meeting": meeting}
+    assert (
+        "Wednesday 15 July at 00:30 CEST."
+        in render("meeting_reminder_text", {**facts, "timezone": "Europe/Berlin"}).text
+    )
+    assert (
+        "Tuesday 14 July at 19:30 UTC-03."
+        in render("meeting_reminder_text", {**facts, "timezone": "America/Sao_Paulo"}).text
+    )
+    for zone in (None, "", "Mars/Olympus", "../etc/passwd", "America", 5):
+        assert "Tuesday 14 July at 22:30 UTC." in render("meeting_reminder_text", {**facts, "timezone": zone}).text
+
+
+@pytest.mark.parametrize(
+    "starts_at", [None, "", "soon", 5, "2026-07-14", "2026-07-14T22:30:00", "0001-01-01T00:00:00+14:00"]
+)
+def test_a_meeting_whose_time_is_not_sure_is_told_without(starts_at):
+    facts = {**FRAME, "timezone": "America/New_York", "meeting": {"starts_at": starts_at}}
+    assert ": Our call is coming up. " in render("meeting_reminder_text", facts).text
+
+
+def question_shown(question: object) -> str | None:
+    text = render("call_new_lead", {**FRAME, "question": question}).text
+    asked = re.search("They asked: “(.*)”", text)
+    return asked[1] if asked else None
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        ("Do you\n\tship to\u202e Malta?", "Do you ship to Malta?"),
+        ("<b>How</b> <script src='https://e.example'>long?", "How long?"),
+        ("See https://e.example/x, please", "See (link removed) please"),
+        ("Is HTTPS://E.EXAMPLE or www.e.example mine?", "Is (link removed) or (link removed) mine?"),
+        ("Write to me@e.example or e.example/me", "Write to (link removed) or (link removed)"),
+        ("My shop is tables.example.Help!", "My shop is tables. example. Help!"),
+        ("From 3.5 to 4 p.m., e.g. and/or?", "From 3.5 to 4 p.m., e.g. and/or?"),
+        ("{{ brand }} {% x %}", "brand % x %"),
+        ("price < 5", "price 5"),
+        ("word " * 100, "word " * 46 + "word…"),
+    ],
+)
+def test_what_a_stranger_wrote_is_shown_without_markup_and_links(question, shown):
+    assert question_shown(question) == shown
+
+
+@pytest.mark.parametrize("question", [None, "", " \n", 7, ["?"], "https://e.example", "<b></b>", "?!", "\u200b"])
+def test_what_says_nothing_is_left_out(question):
+    assert question_shown(question) is None
+
+
+@given(st.text(st.sampled_from("ab.:/@<>{}w \n“htps?#\u202e"), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_no_link_and_no_markup_gets_through(question):
+    shown = question_shown(question) or ""
+    assert not re.search(r"://|[<>{}`]|\w\.[^\W\d_]{2}|\w@\w", shown)
+    assert len(shown) <= 240
+
+
+@pytest.mark.parametrize(
+    ("renewal", "days", "shown"),
+    [
+        ({"date": "2026-05-01"}, 45, "renewal on 1 May 2026, in 45 days."),
+        ({"date": "2026-05-01T23:00:00Z"}, "1", "renewal on 1 May 2026, in 1 day."),
+        ({"date": date(2026, 5, 1)}, None, "renewal on 1 May 2026."),
+        ({"date": "May"}, 45, "renewal in 45 days."),
+        ({"date": 20260501}, True, "renewal soon."),
+        ([], -3, "renewal soon."),
+        (None, "4 weeks", "renewal soon."),
+    ],
+)
+def test_a_renewal_is_told_as_far_as_it_is_known(renewal, days, shown):
+    assert shown in render("call_renewal", {**FRAME, "renewal": renewal, "days": days}).text
+
+
+@pytest.mark.parametrize(
+    ("milestone", "shown"),
+    [
+        ({"name": "orders", "number": 1000}, "1,000 orders!"),
+        ({"name": "First order", "number": 1}, "First order!"),
+        ({"name": "The shop is open", "number": "many"}, "The shop is open!"),
+        ({"number": 1000}, "You have come a long way"),
+        ("orders", "You have come a long way"),
+    ],
+)
+def test_a_milestone_is_told_as_far_as_it_is_known(milestone, shown):
+    assert shown in render("note_milestone", {**FRAME, "milestone": milestone}).text
+
+
+ANYTHING = st.one_of(
+    *(st.none(), st.text(), st.integers(), st.booleans(), st.floats(), st.lists(st.text())),
+    st.dictionaries(
+        st.sampled_from(["name", "number", "date", "plan", "value", "currency", "starts_at", "url"]),
+        st.one_of(st.none(), st.text(), st.integers(), st.sampled_from(["EUR", "2026-05-01", "2026-05-01T09:00:00Z"])),
+    ),
+)
+WITHOUT_A_PAGE = [template.name for template in declared() if template.channel != "email"]
+
+
+@given(
+    st.sampled_from(WITHOUT_A_PAGE),
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ["first_name", "account", "question", "reason", "days", "meeting", "renewal", "milestone", "timezone"],
+            ANYTHING,
+        ),
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_junk_for_other_channels_is_rendered_or_refused(template, context):
+    try:
+        message = render(template, {**FRAME, **context})
+    except MissingContext:
+        return
+    assert message.subject.isprintable()
+    assert message.html is None
+    assert "  " not in message.text
 
 
 @pytest.mark.parametrize("hole", ["{{ nickname }}", "{{ topic.nickname }}", "{{ none }}"])
