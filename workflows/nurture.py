@@ -9,7 +9,7 @@ PRICING = on("page.viewed", page="pricing")
 
 
 @journey(
-    trigger=[PRICING, on("resource.downloaded", kind="case_study"), on("webinar.attended")],
+    trigger=[PRICING, on("resource.downloaded", kind="case_study")],
     audience="contacts who show that they are weighing us up and have bought nothing yet",
     goal="the contact can tell whether this is right for them, and reaches a person when they want one",
     success=on("meeting.booked", "conversation.started", "purchase.completed"),
@@ -41,18 +41,19 @@ class Nurture(Journey):
         return self.clarify
 
     async def clarify(self) -> Any:
-        if await self.first_of(self.send("nurture_clarity"), self._hot_visit(days=30)) is True:
-            return self.hand_over
+        if self.entry.type == "resource.downloaded":
+            # Who has read a case needs no other one told; what it leaves out is news.
+            await self.send("case_study_followup")
+            return self.hand_over if await self._hot_visit(days=6) else self.remind
+        await self.send("nurture_clarity")
         return self.hand_over if await self._hot_visit(days=4) else self.prove
 
     async def prove(self) -> Any:
-        if await self.first_of(self.send("nurture_proof"), self._hot_visit(days=30)) is True:
-            return self.hand_over
+        await self.send("nurture_proof")
         return self.hand_over if await self._hot_visit(days=6) else self.remind
 
     async def remind(self) -> Any:
-        if await self.first_of(self.send("nurture_reminder"), self._hot_visit(days=30)) is True:
-            return self.hand_over
+        await self.send("nurture_reminder")
         return self.hand_over if await self._hot_visit(days=10) else None
 
     async def hand_over(self) -> None:

@@ -17,6 +17,7 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
         on("page.viewed", page="pricing"),
         on("resource.downloaded", kind="case_study"),
         on("webinar.attended"),
+        on("form.submitted", form=("contact", "question", "demo", "callback", "quiz")),
     ],
     owner="lifecycle",
     purpose=PROMOTIONAL,
@@ -29,8 +30,9 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
 class Welcome(Journey):
     """Names what the contact came for, then follows that problem.
 
-    Who weighs us up (looks at the pricing page, takes a case study, attends a webinar) has a new question: that ends
-    the welcome, and ``Nurture`` takes it from there.
+    Who weighs us up (looks at the pricing page, takes a case study) has a new question: that ends the welcome, and
+    ``Nurture`` takes it from there. A question, a quiz and a session are answered by ``LeadAnswer``, ``QuizResult`` and
+    ``WebinarFollowUp``, and the answer is welcome enough.
     """
 
     async def greet(self) -> Any:

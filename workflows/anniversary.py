@@ -1,0 +1,34 @@
+"""Another year together."""
+
+from datetime import date
+
+from workflows.base import LIFECYCLE, Journey, days, journey, on, once
+
+
+@journey(
+    trigger=on("date.approaching", name="anniversary"),
+    audience="customers, on the day they came to us",
+    goal="the customer is thanked for staying, on paper and without being asked for anything",
+    success=on("referral.made", "review.left"),
+    exits=[on("subscription.canceled"), on("purchase.refunded")],
+    owner="customer success",
+    purpose=LIFECYCLE,
+    reentry=once(),
+    max_run=days(30),
+    review_by=date(2027, 5, 1),
+    key="date",
+    only=["customer"],
+    unless=["former", "lapsed"],
+)
+class Anniversary(Journey):
+    """A present to those we are close to, if a person says yes; a letter to everybody else.
+
+    The present has a card of its own, so whoever gets one needs no letter.
+    """
+
+    async def thank(self) -> None:
+        strong = "strong" in (await self.facts()).flags
+        if strong and await self.approval("a present for the anniversary", days=5):
+            await self.send("gift_anniversary", channel="gift")
+        else:
+            await self.send("letter_thank_you", channel="mail")

@@ -1,0 +1,56 @@
+"""A day after a ticket was solved: did it hold?"""
+
+from datetime import date
+from typing import Any
+
+from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+
+UNHAPPY = on("csat.answered", score=["bad", 1, 2])
+
+
+@journey(
+    # A ticket that was deleted counts as solved, but nobody was helped.
+    trigger=on("ticket.solved", status=[None, "solved", "closed"]),
+    audience="whoever had a ticket that was solved",
+    goal="the customer's problem stays solved, or a person takes it up again",
+    success=on("csat.answered", score=["good", "great", 4, 5]),
+    exits=[on("ticket.opened"), on("conversation.started"), on("message.replied")],
+    owner="support",
+    purpose=LIFECYCLE,
+    reentry=always(),
+    max_run=days(21),
+    review_by=date(2027, 5, 1),
+    key="ticket_id",
+    newest_only=True,
+)
+class SupportFollowUp(Journey):
+    """Asks once, about the latest ticket only, and sends a person where the answer is bad.
+
+    A ticket that opens, this one again or another, is the answer itself: then nobody needs to be asked.
+    """
+
+    async def rest(self) -> Any:
+        return self.call if await self._unhappy(days=1) else self.ask
+
+    async def ask(self) -> Any:
+        if (await self.facts()).holds:
+            return None
+        ticket = {"subject": self.entry.subject, "yes_url": self.entry.yes_url, "no_url": self.entry.no_url}
+        await self.send("support_followup", valid_for=days(3), ticket=ticket)
+        return self.call if await self._unhappy(days=13) else None
+
+    async def call(self) -> None:
+        await self.send(
+            "call_low_csat",
+            channel="call",
+            valid_for=days(3),
+            question=self.entry.subject,
+            reason=self.memory.get("comment"),
+        )
+
+    async def _unhappy(self, *, days: float) -> bool:
+        answer = await self.wait(UNHAPPY, days=days)
+        if answer is None:
+            return False
+        self.memory["comment"] = answer.comment
+        return True
