@@ -417,6 +417,62 @@ def journeys_card(
     _output(json).one(cards.page(found), views.card)
 
 
+@journeys.command("lint", epilog=_example("perennial journeys lint"))
+def journeys_lint(
+    scenarios: Annotated[Path, typer.Option(help="Where the scenario files are.")] = Path("tests/scenarios"),
+    json: Json = False,
+) -> None:
+    """Look for faults in journeys, one a line; exits 1 if there is one."""
+    from datetime import UTC
+
+    from ops import lint, scenario
+    from ops.output import Failure, JsonLines
+    from templates.render import TemplateError, shipped
+    from workflows.reading import flow_of
+    from workflows.registry import JOURNEYS
+
+    if not scenarios.is_dir():
+        raise Failure(f"{scenarios}: no such folder; run this where the project is, or say --scenarios", status=2)
+    try:
+        library = lint.Library(
+            flows=[flow_of(cls) for cls in JOURNEYS],
+            templates=shipped(),
+            scenarios=[scenario.read(file) for file in sorted(scenarios.rglob("*.yaml"))],
+            today=datetime.now(UTC).date(),
+        )
+        found = lint.lint(library)
+    except (TemplateError, scenario.BadScenario) as problem:
+        raise Failure(str(problem), status=2) from None
+    if json:
+        JsonLines().many(found, str)
+    else:
+        # Not through the terminal's width: each finding is one line, for editors and grep.
+        print(*(map(str, found) if found else [f"{len(JOURNEYS)} journeys, nothing found"]), sep="\n")
+    raise typer.Exit(1 if any(finding.level == "error" for finding in found) else 0)
+
+
+@journeys.command("docs", epilog=_example("perennial journeys docs --check"))
+def journeys_docs(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exits 1 if a page is stale.")] = False,
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages are.")] = Path("docs/journeys"),
+    json: Json = False,
+) -> None:
+    """Write a page for every journey, with a picture of its flow."""
+    from ops import journey_docs
+    from ops.output import Failure
+    from workflows.reading import flow_of
+    from workflows.registry import JOURNEYS
+
+    if not to.parent.is_dir():
+        raise Failure(f"{to.parent}: no such folder; run this where the project is, or say --to", status=2)
+    pages = journey_docs.pages([flow_of(cls) for cls in JOURNEYS])
+    if not check:
+        written = [{"page": str(path)} for path in journey_docs.write(to, pages)]
+        _output(json).many(written, lambda _: "\n".join(w["page"] for w in written) or "Every page is up to date.")
+    elif stale := journey_docs.stale(to, pages):
+        raise Failure(f"{', '.join(map(str, stale))}: stale; run `perennial journeys docs`")
+
+
 @handoffs.command("list", epilog=_example("perennial handoffs list"))
 def handoffs_list(
     all: Annotated[bool, typer.Option("--all", help="Also those that were taken.")] = False, json: Json = False

@@ -1,0 +1,158 @@
+"""The pages of journeys: what they show, that Mermaid can read them, and that those of the repository are current."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import cli
+from contacts.specs import on
+from ops.journey_docs import diagram, label, pages, stale, write
+from workflows.reading import Flow, HandOff, StageFlow, flow_of
+from workflows.registry import JOURNEYS
+
+DOCS = Path(__file__).parents[2] / "docs" / "journeys"
+
+FLOWS = [flow_of(cls) for cls in JOURNEYS]
+NURTURE = next(flow for flow in FLOWS if flow.card.name == "nurture")
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, ["journeys", "docs", *args], prog_name="perennial")
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_pages_of_the_repository_are_current() -> None:
+    assert run("--check", "--to", str(DOCS)) == (0, "", "")
+
+
+def test_the_index_has_a_line_for_every_journey() -> None:
+    index = pages(FLOWS)["README.md"]
+    for flow in FLOWS:
+        card = flow.card
+        (line,) = [line for line in index.splitlines() if line.startswith(f"| [{card.name}]({card.name}.md) |")]
+        assert card.goal in line
+        assert card.owner in line
+        assert all(f"`{condition}`" in line for condition in (*card.trigger, *card.success))
+        assert f"| {card.review_by:%-d %b %Y} |" in line
+
+
+def test_a_page_has_the_card_and_the_way_through() -> None:
+    page = pages(FLOWS)["nurture.md"]
+    for part in (
+        "# nurture\n\nAnswers the question behind the visit;",
+        "| Starts on | `page.viewed (page='pricing')`<br>`resource.downloaded (kind='case_study')`<br>",
+        "| Success | `meeting.booked or conversation.started or purchase.completed` |",
+        "| Other exits | `deal.stage_changed`<br>`message.replied` |",
+        "| May last | 30 days |",
+        "(not customer) |",
+    ):
+        assert part in page
+    assert f"```mermaid\n{diagram(NURTURE)}\n```\n" in page
+    assert "One run for each" not in page
+    assert "| One run for each | `checkout_id`, the newest only |" in pages(FLOWS)["abandoned-checkout.md"]
+
+
+def test_the_picture_shows_every_way_in_through_and_out() -> None:
+    lines = [line.strip() for line in diagram(NURTURE).splitlines()]
+    assert lines[0] == "flowchart TD"
+    assert lines[1].endswith(" --> stage_assess")
+    for line in (
+        "stage_clarify[\"clarify<br>sends nurture_clarity<br>waits for page.viewed (page='pricing'), at most 4 days\"]",
+        "stage_clarify --> stage_hand_over",
+        "stage_clarify --> stage_prove",
+        'stage_hand_over --> completed(["completed"])',
+        'converted(["converted<br>meeting.booked or conversation.started or purchase.completed"])',
+        'exited(["exited<br>deal.stage_changed<br>or message.replied"])',
+        'exhausted(["exhausted<br>after 30 days"])',
+        "run -.-> anytime",
+    ):
+        assert lines.count(line) == 1
+    assert 'stage_clarify --> completed(["completed"])' not in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("page.viewed (page='pricing')", "page.viewed (page='pricing')"),
+        ('say "hi"', "say #34;hi#34;"),
+        ("it's <b>here</b> & now", "it's #60;b#62;here#60;/b#62; #38; now"),
+        ("#1; [a] {b} |c| `d`", "#35;1#59; #91;a#93; #123;b#125; #124;c#124; #96;d#96;"),
+        ("two\n lines", "two lines"),
+        ("für Zoë", "für Zoë"),
+    ],
+)
+def test_a_label_says_what_it_is_given(text: str, expected: str) -> None:
+    assert label(text) == f'"{expected}"'
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_no_text_breaks_out_of_its_label(texts: list[str]) -> None:
+    quoted = label(*texts)
+    inner = quoted[1:-1].replace("<br>", "")
+    assert (quoted[0], quoted[-1]) == ('"', '"')
+    assert len(quoted.splitlines()) == 1
+    assert not set('"<>[]{}|`&') & set(inner)
+    assert inner.count("#") == len(re.findall(r"#\d+;", inner)) == inner.count(";")
+
+
+def test_names_and_reasons_cannot_break_the_picture() -> None:
+    reason = 'Asked "why (so much)?" | it\'s [urgent]; --> end'
+    stage = StageFlow("end", 1, (HandOff(1, reason),), ("end",), may_end=False)
+    card = replace(NURTURE.card, trigger=(on("a.b", page='"]'),))
+    drawn = diagram(Flow(card, "workflows/x.py", 1, {}, (stage,)))
+    assert 'stage_end["end<br>hands over: Asked #34;why (so much)?#34;' in drawn
+    assert "page='#34;#93;'" in drawn
+    assert [line for line in drawn.splitlines() if line.strip() == "end"] == ["    end"] * 2
+    assert drawn.count('"') % 2 == 0
+
+
+def test_a_bar_does_not_break_a_table() -> None:
+    odd = replace(NURTURE, card=replace(NURTURE.card, goal="this | that", owner="a|b"))
+    written = pages([odd])
+    assert "| Goal | this \\| that |" in written["nurture.md"]
+    assert "| this \\| that |" in written["README.md"]
+    assert "| a\\|b |" in written["README.md"]
+
+
+def test_pages_are_the_same_every_time() -> None:
+    assert pages(FLOWS) == pages([flow_of(cls) for cls in JOURNEYS])
+
+
+def test_what_is_missing_changed_or_of_no_journey_is_stale(tmp_path: Path) -> None:
+    expected = pages(FLOWS)
+    folder = tmp_path / "journeys"
+    assert [path.name for path in stale(folder, expected)] == sorted(expected)
+    assert [path.name for path in write(folder, expected)] == sorted(expected)
+    assert (stale(folder, expected), write(folder, expected)) == ([], [])
+
+    (folder / "welcome.md").unlink()
+    (folder / "nurture.md").write_text("# changed by hand\n")
+    (folder / "gone.md").write_text(expected["welcome.md"])
+    (folder / "somebody-elses.md").write_text("# not ours\n")
+    assert [path.name for path in stale(folder, expected)] == ["gone.md", "nurture.md", "welcome.md"]
+    write(folder, expected)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*expected, "somebody-elses.md"])
+    assert stale(folder, expected) == []
+
+
+def test_the_command_writes_and_checks(tmp_path: Path) -> None:
+    folder = tmp_path / "journeys"
+    assert run("--to", str(folder), "--json")[0] == 0
+    assert {path.name for path in folder.iterdir()} == set(pages(FLOWS))
+    assert run("--check", "--to", str(folder)) == (0, "", "")
+    (folder / "welcome.md").write_text("old")
+    status, out, err = run("--check", "--to", str(folder))
+    assert (status, out) == (1, "")
+    assert err == f"perennial: {folder / 'welcome.md'}: stale; run `perennial journeys docs`\n"
+    assert (folder / "welcome.md").read_text() == "old"
+
+
+def test_the_command_does_not_write_where_no_project_is(tmp_path: Path) -> None:
+    status, out, err = run("--to", str(tmp_path / "docs" / "journeys"))
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,426 @@
+"""Each check finds the fault that is seeded for it, and only that one."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+from typer.testing import CliRunner
+
+import cli
+import templates
+from ops import scenario
+from ops.lint import Finding, Library, lint
+from templates.render import Templates
+from workflows import registry
+from workflows.base import Journey
+from workflows.reading import flow_of
+
+TODAY = date(2026, 11, 22)
+SHIPPED = Path(next(iter(templates.__path__)))
+
+CARD = {
+    "trigger": 'on("form.submitted")',
+    "audience": '"nobody"',
+    "goal": '"none"',
+    "success": 'on("purchase.completed")',
+    "exits": '[on("message.replied")]',
+    "owner": '"tests"',
+    "purpose": "PROMOTIONAL",
+    "reentry": "always()",
+    "max_run": "days(30)",
+    "review_by": "date(2026, 11, 22)",
+}
+
+HEAD = "from datetime import date\n\nfrom workflows.base import *\nfrom contacts.specs import often\n"
+
+STAGE = """
+async def only(self):
+    await self.send("reminder")
+"""
+
+Load = Callable[[str], list[type[Journey]]]
+
+
+def written(body: str = STAGE, name: str = "Tiny", **card: str) -> str:
+    """A journey's code: a sound card but for what is given, and the stages."""
+    parts = "".join(f"    {part}={value},\n" for part, value in {**CARD, **card}.items())
+    return f'@journey(\n{parts})\nclass {name}(Journey):\n    """Is looked at."""\n{indent(dedent(body), "    ")}\n'
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Load]:
+    """The journeys of a module with this code."""
+    name = f"tiny_{tmp_path.name}"
+
+    def loaded(code: str) -> list[type[Journey]]:
+        file = tmp_path / f"{name}.py"
+        file.write_text(HEAD + code)
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Journey) and c is not Journey]
+
+    yield loaded
+    sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Templates of one message, ``reminder``, which is promotional."""
+    copied = Path(shutil.copytree(SHIPPED, tmp_path / "templates"))
+    for file in copied.glob("messages/*.*"):
+        if file.stem != "nurture_reminder":
+            file.unlink()
+        else:
+            file.rename(file.with_stem("reminder"))
+    return copied
+
+
+def another_template(folder: Path, name: str, **changed: str) -> None:
+    front = (folder / "messages" / "reminder.toml").read_text().splitlines()
+    lines = [next((f'{k} = "{v}"' for k, v in changed.items() if line.startswith(f"{k} =")), line) for line in front]
+    (folder / "messages" / f"{name}.toml").write_text("\n".join(lines))
+    shutil.copy(folder / "messages" / "reminder.j2", folder / "messages" / f"{name}.j2")
+
+
+def told(*expect: dict[str, object], never: tuple[dict[str, object], ...] = ()) -> scenario.Scenario:
+    return scenario.Scenario.model_validate(
+        {
+            "name": "told",
+            "start": "2026-03-02T09:00:00Z",
+            "contact": {"email": "alice@example.com"},
+            "events": [],
+            "until": "1d",
+            "expect": expect,
+            "never": never,
+        }
+    )
+
+
+ENOUGH = (told({"day": 0, "touch": "reminder"}), told({"kind": "enter", "journey": "tiny"}))
+
+
+def found(
+    journeys: list[type[Journey]],
+    folder: Path,
+    scenarios: tuple[scenario.Scenario, ...] = ENOUGH,
+    today: date = TODAY,
+) -> list[Finding]:
+    return lint(Library([flow_of(cls) for cls in journeys], Templates(folder), scenarios, today))
+
+
+def codes(findings: list[Finding]) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+def test_a_sound_journey_has_no_finding(load: Load, folder: Path) -> None:
+    assert found(load(written()), folder) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ('await self.wait(on("a.b"))', "waits for a.b, but not how long"),
+        ('await self.wait(on("a.b"), until=None)', "waits for a.b, but not how long"),
+        ("await self.sleep()", "sleeps no time, but not how long"),
+    ],
+)
+def test_no_limit(load: Load, folder: Path, asked: str, said: str) -> None:
+    (finding,) = found(load(written(f"{STAGE}    {asked}\n")), folder)
+    assert (finding.code, finding.line) == ("no-limit", (HEAD + written()).count("\n"))
+    assert said in finding.what
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'await self.wait(on("a.b"), days=1)',
+        'await self.wait(on("a.b"), until=self.after(days=1))',
+        'await self.hand_off("Look.")',
+        'await self.approval("a gift", days=2)',
+        "await self.sleep(hours=1)",
+    ],
+)
+def test_a_limit_is_seen(load: Load, folder: Path, asked: str) -> None:
+    assert found(load(written(f"{STAGE}    {asked}\n")), folder) == []
+
+
+def test_unreachable(load: Load, folder: Path) -> None:
+    stages = """
+        async def first(self):
+            await self.send("reminder")
+            return self.second
+
+        async def second(self): ...
+
+        async def lost(self):
+            return self.lost_too
+
+        async def lost_too(self):
+            await self.sleep(days=1)
+            return self.lost
+        """
+    findings = found(load(written(stages)), folder)
+    assert codes(findings) == ["unreachable", "unreachable"]
+    assert "no stage leads to lost:" in findings[0].what
+
+
+@pytest.mark.parametrize(
+    ("pause", "expected"),
+    [
+        ("self.memory.clear()", ["no-way-out", "no-way-out"]),
+        ("await self.facts()", ["no-way-out", "no-way-out"]),
+        ("await self.sleep(days=1)", []),
+        ('await self.wait(on("a.b"), days=1)', []),
+        ('await self.hand_off("Look.")', []),
+        ('await self.send("reminder")', []),
+    ],
+)
+def test_no_way_out(load: Load, folder: Path, pause: str, expected: list[str]) -> None:
+    stages = f"""
+        async def first(self):
+            await self.send("reminder")
+            return self.here
+
+        async def here(self):
+            return self.there
+
+        async def there(self):
+            {pause}
+            return self.here if self.entry.topic else None
+        """
+    assert codes(found(load(written(stages)), folder)) == expected
+
+
+def test_a_stage_that_comes_round_to_itself_has_no_way_out(load: Load, folder: Path) -> None:
+    stages = """
+        async def first(self):
+            await self.send("reminder")
+            return self.again
+
+        async def again(self):
+            return self.again
+        """
+    assert codes(found(load(written(stages)), folder)) == ["no-way-out"]
+
+
+VIEWED = 'on("page.viewed", "page.read", page="pricing")'
+BOTH = (*ENOUGH, told({"kind": "enter", "journey": "other"}))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"trigger": 'on("page.viewed")'},
+        {"trigger": '[on("a.b"), on("page.read", page=["pricing", "plans"], site="x")]'},
+        {"trigger": '[often(on("page.viewed"), times=2, days=7)]'},
+        {"trigger": 'on("page.viewed")', "only": '["known"]'},
+        {"trigger": 'on("page.viewed")', "unless": '["known"]'},
+        {"trigger": 'on("page.viewed")', "exits": '[on("page.viewed", page="plans")]'},
+    ],
+)
+def test_same_trigger(load: Load, folder: Path, other: dict[str, str]) -> None:
+    code = written(trigger=VIEWED, unless='["customer"]') + written(name="Other", **other)
+    (finding,) = found(load(code), folder, BOTH)
+    assert (finding.journey, finding.code, finding.line) == ("tiny", "same-trigger", HEAD.count("\n") + 2)
+    assert "starts other too" in finding.what
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"trigger": 'on("page.seen", page="pricing")'},
+        {"trigger": 'on("page.viewed", page="plans")'},
+        {"trigger": 'on("page.viewed")', "only": '["customer"]'},
+        {"trigger": 'on("page.viewed")', "exits": '[on("page.viewed", page="pricing")]'},
+        {"trigger": 'on("page.viewed")', "success": 'on("page.viewed")'},
+        {"trigger": 'on("page.viewed")', "purpose": "TRANSACTIONAL"},
+    ],
+)
+def test_journeys_that_give_way_share_no_trigger(load: Load, folder: Path, other: dict[str, str]) -> None:
+    another_template(folder, "notice", purpose="transactional")
+    stage = STAGE if "purpose" not in other else STAGE.replace("reminder", "notice")
+    code = written(trigger=VIEWED, unless='["customer"]') + written(stage, name="Other", **other)
+    findings = found(load(code), folder, (*BOTH, *BOTH))
+    assert [f for f in findings if f.code != "unsent-template"] == []
+
+
+def test_no_ticket_hold(load: Load, folder: Path) -> None:
+    stage = """
+        async def only(self):
+            await self.send("reminder")
+            await self.send("reminder", purpose=LIFECYCLE)
+        """
+    (finding,) = found(load(written(stage)), folder)
+    assert (finding.code, finding.line) == ("no-ticket-hold", (HEAD + written()).count("\n"))
+    assert "reminder is promotional but sent as lifecycle" in finding.what
+
+
+def test_a_lifecycle_journey_may_not_pass_promotion_off_as_its_own(load: Load, folder: Path) -> None:
+    assert codes(found(load(written(purpose="LIFECYCLE")), folder)) == ["no-ticket-hold"]
+
+
+def test_what_is_no_promotion_may_be_sent_as_what_it_is(load: Load, folder: Path) -> None:
+    another_template(folder, "note", purpose="lifecycle")
+    assert found(load(written(f'{STAGE}    await self.send("note", purpose=LIFECYCLE)\n')), folder) == []
+
+
+def test_unknown_template(load: Load, folder: Path) -> None:
+    (finding,) = found(load(written(f'{STAGE}    await self.send("remnider")\n')), folder)
+    assert finding.code == "unknown-template"
+    assert "there is no template remnider" in finding.what
+
+
+def test_unsent_template_is_a_warning(load: Load, folder: Path) -> None:
+    another_template(folder, "forgotten")
+    (finding,) = found(load(written()), folder)
+    assert (finding.code, finding.level, finding.file) == (
+        "unsent-template",
+        "warning",
+        "templates/messages/forgotten.toml",
+    )
+    assert "unsent-template (warning): no journey sends it" in str(finding)
+
+
+def test_overdue(load: Load, folder: Path) -> None:
+    journeys = load(written())
+    assert found(journeys, folder, today=date(2026, 11, 22)) == []
+    (finding,) = found(journeys, folder, today=date(2026, 11, 23))
+    assert finding.code == "overdue"
+    assert "by 22 Nov 2026: look at it with tests" in finding.what
+    assert (HEAD + written()).splitlines()[finding.line - 1].strip().startswith("review_by")
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Last chance",
+        "HURRY: a few left",
+        "Only   today for you",
+        "Act now",
+        "The offer ends soon",
+        "Your price expires in three days",
+        "Don't miss this",
+        "Don’t miss this",
+    ],
+)
+def test_urgency(load: Load, folder: Path, subject: str) -> None:
+    another_template(folder, "rush", subject=subject)
+    journeys = load(written(f'{STAGE}    await self.send("rush")\n'))
+    (finding,) = found(journeys, folder)
+    assert (finding.code, finding.file) == ("urgency", "templates/messages/rush.toml")
+    front = (folder / "messages" / "rush.toml").read_text()
+    (folder / "messages" / "rush.toml").write_text(
+        front.replace("[context]", '[context]\nends_at = { type = "name", fallback = "" }')
+    )
+    assert found(journeys, folder) == []
+
+
+def test_urgency_is_seen_in_the_copy_too(load: Load, folder: Path) -> None:
+    copy = folder / "messages" / "reminder.j2"
+    copy.write_text(copy.read_text().replace("keep this question", "act\nnow"))
+    (finding,) = found(load(written()), folder)
+    assert (finding.code, "'act now'" in finding.what) == ("urgency", True)
+
+
+@pytest.mark.parametrize("subject", ["There is no hurry", "Weekends today", "How our story ends", "What you missed"])
+def test_calm_words_are_no_urgency(load: Load, folder: Path, subject: str) -> None:
+    another_template(folder, "calm", subject=subject)
+    assert found(load(written(f'{STAGE}    await self.send("calm")\n')), folder) == []
+
+
+def test_what_is_no_promotion_may_name_its_end(load: Load, folder: Path) -> None:
+    another_template(folder, "trial", purpose="lifecycle", subject="Your trial ends soon")
+    assert found(load(written(f'{STAGE}    await self.send("trial", purpose=LIFECYCLE)\n')), folder) == []
+
+
+def test_too_promotional(load: Load, folder: Path) -> None:
+    another_template(folder, "second")
+    one = 'async def only(self):\n    await self.send("reminder", purpose=PROMOTIONAL)\n'
+    two = f'{one}    await self.send("reminder", purpose=PROMOTIONAL)\n'
+    three = f'{one}    await self.send("second", purpose=PROMOTIONAL)\n'
+    assert [f.level for f in found(load(written(one, purpose="LIFECYCLE")), folder)] == ["warning"]
+    assert [f.level for f in found(load(written(two, purpose="LIFECYCLE")), folder)] == ["warning"]
+    assert codes(found(load(written(three, purpose="PROMOTIONAL")), folder)) == []
+    (finding,) = found(load(written(three, purpose="LIFECYCLE")), folder)
+    assert finding.code == "too-promotional"
+    assert "2 promotional messages (reminder, second), and a lifecycle journey may send 1" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "expected"),
+    [
+        ((), ["missing-scenario"]),
+        ((ENOUGH[0],), ["missing-scenario"]),
+        ((ENOUGH[0], told({"touch": "other"}), told({"journey": "other"})), ["missing-scenario"]),
+        ((ENOUGH[0], told(never=({"touch": "reminder"},))), ["missing-scenario"]),
+        ((ENOUGH[0], told(never=({"journey": "tiny", "kind": "enter"},))), []),
+        (ENOUGH, []),
+    ],
+)
+def test_missing_scenario(
+    load: Load, folder: Path, scenarios: tuple[scenario.Scenario, ...], expected: list[str]
+) -> None:
+    assert codes(found(load(written()), folder, scenarios)) == expected
+
+
+QUIET = """\
+name: quiet
+start: 2026-03-02T09:00:00Z
+contact: {email: alice@example.com}
+events: []
+until: 1d
+expect: [{touch: welcome}, {touch: nurture_clarity}, {touch: checkout_help}, {touch: onboarding_month}]
+"""
+
+
+@pytest.fixture
+def sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The command sees one journey that is sound, and a folder of scenarios."""
+    checkout = next(cls for cls in registry.JOURNEYS if cls.card.name == "abandoned-checkout")
+    monkeypatch.setattr(registry, "JOURNEYS", (checkout,))
+    for name in ("one.yaml", "two.yaml"):
+        (tmp_path / name).write_text(QUIET)
+    return tmp_path
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, ["journeys", "lint", *args], prog_name="perennial")
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_command_lets_warnings_pass_and_stops_at_a_fault(sound: Path) -> None:
+    status, out, err = run("--scenarios", str(sound))
+    assert (status, err) == (0, "")
+    assert all(" unsent-template (warning): " in line for line in out.splitlines())
+    (sound / "two.yaml").unlink()
+    status, out, err = run("--scenarios", str(sound))
+    last = out.splitlines()[-1]
+    assert status == 1
+    assert last.startswith("abandoned-checkout: workflows/abandoned_checkout.py:")
+    assert ": missing-scenario: scenarios that expect it: 1 of 2" in last
+
+
+def test_the_command_speaks_json(sound: Path) -> None:
+    (sound / "two.yaml").unlink()
+    status, out, _ = run("--scenarios", str(sound), "--json")
+    findings = [json.loads(line) for line in out.splitlines()]
+    assert status == 1
+    assert [f["code"] for f in findings if f["level"] == "error"] == ["missing-scenario"]
+    assert all(set(f) == {"journey", "file", "line", "code", "what", "level"} for f in findings)
+
+
+def test_the_command_says_in_one_line_what_it_cannot_read(sound: Path) -> None:
+    (sound / "one.yaml").write_text("name: [")
+    for args, why in (((str(sound),), "not YAML"), ((str(sound / "none"),), "no such folder")):
+        status, out, err = run("--scenarios", *args)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert why in err
