@@ -151,6 +151,7 @@ class Facts:
         plan: What the contact subscribes to, as the newest event that named a plan said it.
         spent: What was bought less what was given back, in minor units, by currency.
         segments: Segments the contact is in, and since when; kept by the intake, see ``contacts.segments``.
+        segments_as: Which definition of each segment that was judged by.
     """
 
     contact_id: str
@@ -173,6 +174,7 @@ class Facts:
     plan: Stamped | None = None
     spent: Mapping[str, int] = field(default_factory=dict)
     segments: Mapping[str, datetime] = field(default_factory=dict)
+    segments_as: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
         """A profile field's value, or None."""
@@ -329,7 +331,16 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
-_OWN_WORDS = ("handoff.", "hold.", "consent.", "message.", "contact.updated", "contact.merged", "contact.erased")
+_OWN_WORDS = (
+    "handoff.",
+    "hold.",
+    "segment.",
+    "consent.",
+    "message.",
+    "contact.updated",
+    "contact.merged",
+    "contact.erased",
+)
 
 
 def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -363,6 +374,17 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         stamped = {name: Stamped(day, at, event.id) for name, day in named.items()}
         changes["dates"] = _joined(facts.dates, stamped, _weightier)
     return replace(facts, score=score, **changes)
+
+
+def mailed(facts: Facts, at: datetime) -> Facts:
+    """The facts after an e-mail went out: from then on it can be read, or not."""
+    type = "message.sent"
+    return replace(
+        facts,
+        last={**facts.last, type: max(at, facts.last.get(type, at))},
+        first={**facts.first, type: min(at, facts.first.get(type, at))},
+        counts={**facts.counts, type: facts.counts.get(type, 0) + 1},
+    )
 
 
 _INTEREST = ("page.viewed", "resource.downloaded", "webinar.attended", "feature.used")
