@@ -24,6 +24,11 @@ MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale")
 
 
+def with_mood(type: str, mood: str) -> str:
+    """What ``last``, ``first`` and ``counts`` call answers of one mood: ``csat.answered/bad``."""
+    return f"{type}/{mood}"
+
+
 def address_kind(channel: str) -> str:
     """The profile field, and the kind of identity, that a channel's addresses are."""
     # What a colleague carries out needs no address of its own: the e-mail address says who is meant.
@@ -144,7 +149,7 @@ class Facts:
         erased_at: When the contact was erased: nothing may reach them again.
         last: Event type to when it happened last. What a machine opened or clicked does not count.
         first: Event type to when it happened first, likewise.
-        counts: Event type to how often it happened.
+        counts: Event type to how often it happened. Answers count by mood too, see ``with_mood``.
         topics: Topic to how often the contact looked into it.
         dates: Important dates by name (``renewal``), as ISO dates.
         answers: The contact's own answers in forms and surveys, by question; the newest of each.
@@ -195,17 +200,30 @@ class Facts:
         return self.suppressions.get(f"{channel}:{address.lower()}")
 
     def flags(self) -> frozenset[str]:
-        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``erased``, ``in:<segment>``."""
+        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``former``, ``erased`` and
+        ``in:<segment>``.
+        """
         reachable = any(self.get(name) for name in ("email", "phone"))
         return frozenset(
             name
             for name, true in (
                 ("known", reachable or self.identified_at is not None),
                 ("customer", self.customer_since is not None),
+                ("former", self.customer_since is not None and self.left),
                 ("erased", self.erased_at is not None),
             )
             if true
         ).union(f"in:{name}" for name in self.segments)
+
+    @property
+    def left(self) -> bool:
+        """Whether they ended what they had and have bought nothing since."""
+        return self.happened_after("subscription.canceled", "subscription.started", "purchase.completed")
+
+    def happened_after(self, type: str, *others: str) -> bool:
+        """Whether the last of a type came after the last of each of the others."""
+        at = self.last.get(type)
+        return at is not None and all((other := self.last.get(t)) is None or other < at for t in others)
 
     def active_holds(self, now: datetime) -> tuple[Hold, ...]:
         """Holds in force, oldest first."""
@@ -364,9 +382,11 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         if line.condition.matches(event.type, {"machine": False, **event.data}):
             score = score.plus(line.points, at, half_life)
     if not event.data.get("machine"):
-        changes["last"] = {**facts.last, event.type: max(at, facts.last.get(event.type, at))}
-        changes["first"] = {**facts.first, event.type: min(at, facts.first.get(event.type, at))}
-        changes["counts"] = {**facts.counts, event.type: facts.counts.get(event.type, 0) + 1}
+        mood = event.data.get("mood")
+        names = [event.type, *([with_mood(event.type, mood)] if mood else [])]
+        changes["last"] = {**facts.last, **{n: max(at, facts.last.get(n, at)) for n in names}}
+        changes["first"] = {**facts.first, **{n: min(at, facts.first.get(n, at)) for n in names}}
+        changes["counts"] = {**facts.counts, **{n: facts.counts.get(n, 0) + 1 for n in names}}
     topic = event.data.get("topic")
     if topic and event.type in _INTEREST:
         changes["topics"] = {**facts.topics, str(topic): facts.topics.get(str(topic), 0) + 1}
@@ -393,6 +413,7 @@ _DATES = {
     "subscription.started": ("renewal", "renews_on"),
     "subscription.renewed": ("renewal", "renews_on"),
     "card.expiring": ("card_expiry", "date"),
+    "card.updated": ("card_expiry", "date"),
     "subscription.trial_ending": ("trial_end", "date"),
 }
 """Which field of an event is an important date, and the date's name."""

@@ -122,9 +122,13 @@ class Cap(_Part):
 
 
 class Strength(_Part):
-    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times."""
+    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times.
 
-    on: str
+    With a ``mood``, only answers of that mood count.
+    """
+
+    on: EventType
+    mood: events.Mood | None = None
     points: Annotated[float, Field(ge=-100, le=100)]
     most: Annotated[int, Field(gt=0)] = 1
 
