@@ -542,6 +542,12 @@ def _payment_failed(notice: _Notice) -> list[Event]:
     return [notice.event("invoice.payment_failed", invoice.payer(), {**invoice.facts(), **failed})]
 
 
+def _voided(notice: _Notice) -> list[Event]:
+    # Void: it was a mistake. Uncollectible: it was given up. Either way nobody is to be asked for it any more.
+    invoice = _Invoice.model_validate(notice.data.object)
+    return [notice.event("invoice.voided", invoice.payer(), {**invoice.facts(), "value": invoice.amount_due})]
+
+
 def _refunded(notice: _Notice) -> list[Event]:
     charge = _Charge.model_validate(notice.data.object)
     billing = charge.billing_details or _Reachable()
@@ -621,6 +627,8 @@ _READERS: dict[str, Callable[[_Notice], list[Event]]] = {
     "customer.subscription.trial_will_end": _trial_ending,
     "invoice.paid": _invoice_paid,
     "invoice.payment_failed": _payment_failed,
+    "invoice.voided": _voided,
+    "invoice.marked_uncollectible": _voided,
     "charge.refunded": _refunded,
     "charge.dispute.created": _disputed,
     "charge.dispute.closed": _disputed,

@@ -310,7 +310,7 @@ DATA: dict[str, type[_Data]] = {
     "subscription.started": SubscriptionData, "subscription.renewed": SubscriptionData,
     "subscription.trial_ending": SubscriptionData, "subscription.canceled": SubscriptionData,
     "subscription.cancel_scheduled": SubscriptionData, "subscription.reactivated": SubscriptionData,
-    "invoice.paid": InvoiceData, "invoice.payment_failed": InvoiceData,
+    "invoice.paid": InvoiceData, "invoice.payment_failed": InvoiceData, "invoice.voided": InvoiceData,
     "card.expiring": CardData, "card.updated": CardData,
     "ticket.opened": TicketData, "ticket.solved": TicketData,
     "meeting.booked": _Data, "meeting.canceled": _Data, "meeting.no_show": _Data, "meeting.completed": _Data,

@@ -4,14 +4,14 @@ from datetime import date, datetime
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, often, on, once_per
-
-UNHAPPY = on("csat.answered", score=["bad", 1, 2])
+from workflows.moments import IN_TALKS, LEAVING, NOTICE, UNHAPPY
 
 NOTICED = {
     "usage.fell": "They have stopped using what they bought.",
     "support.silent": "They asked us for help once, and nothing has been seen of them since.",
     "onboarding.stuck": "They have not taken the first step, although we offered help before.",
     "csat.answered": "They told us that they are unhappy.",
+    "nps.answered": "They told us that they would not recommend us.",
 }
 
 
@@ -25,10 +25,7 @@ NOTICED = {
     audience="customers who use less, have gone silent, are stuck again or say that they are unhappy",
     goal="what is in the customer's way is found and cleared before they give up",
     success=on("feature.used", "value.realized"),
-    exits=[
-        on("conversation.started", "handoff.opened", "ticket.opened", "message.replied"),
-        on("subscription.canceled", "purchase.refunded"),
-    ],
+    exits=[on("ticket.opened", "message.replied"), IN_TALKS, LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=60),

@@ -670,6 +670,7 @@ def journey(
     unless: Iterable[str] = (),
     newest_only: bool = False,
     own_key_only: bool = False,
+    same: str | None = None,
 ) -> Callable[[type[Journey]], type[Journey]]:
     """Makes a class a journey: gives it its card and makes it a Temporal workflow.
 
@@ -687,6 +688,8 @@ def journey(
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
         only, unless: Facts the contact must or must not have: ``known``, ``customer``.
         own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
+        same: A field of the trigger's data; an event that names it ends only runs whose trigger named the same value
+            (``subscription_id``: another plan's end is not this one's), or none.
         newest_only: A new run ends the contact's older runs of this journey as ``superseded``.
 
     Raises:
@@ -712,6 +715,7 @@ def journey(
             unless=tuple(unless),
             newest_only=newest_only,
             own_key_only=own_key_only,
+            same=same,
             doc=(cls.__doc__ or "").strip(),
             stages=stages_of(cls),
         )

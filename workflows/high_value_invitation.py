@@ -3,7 +3,8 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
+from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING, NOTICE, UNHAPPY
 
 
 @journey(
@@ -11,15 +12,15 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
     audience="customers who buy much and with whom the relationship is strong",
     goal="an account we would miss gets early access, quicker help and an hour of thought, if it likes",
     success=on("custom.vip_marked"),
-    exits=[on("segment.left", segment="high_value"), on("subscription.canceled"), on("conversation.started")],
+    exits=[on("segment.left", segment="high_value"), on("conversation.started"), UNHAPPY, LEAVING, NOTICE],
     owner="customer success",
     purpose=PROMOTIONAL,
-    reentry=once(),
+    reentry=once_per(days=365),
     max_run=days(60),
     review_by=date(2027, 5, 1),
 )
 class HighValueInvitation(Journey):
-    """Invites once in a life, a fortnight after the account has grown that large.
+    """Invites at most once a year, a fortnight after the account has grown that large.
 
     Whoever reads the answer marks the contact (``custom.vip_marked``), and ``HighValue`` takes it from there.
     """

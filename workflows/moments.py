@@ -6,7 +6,7 @@ they come, so what is named here stays true only as long as every journey means 
 
 from contacts.specs import on
 
-UNHAPPY = on("csat.answered", score=["bad", 1, 2])
+UNHAPPY = on("csat.answered", "nps.answered", mood="bad")
 """An answer that says they are unhappy with us."""
 
 TROUBLE = (on("ticket.opened", "usage.fell"), UNHAPPY)
@@ -14,6 +14,9 @@ TROUBLE = (on("ticket.opened", "usage.fell"), UNHAPPY)
 
 LEAVING = on("purchase.refunded", "subscription.canceled")
 """They give back or end what they bought."""
+
+NOTICE = on("subscription.cancel_scheduled")
+"""They have said that their plan is to end. It still runs, so help with it goes on; no favour, offer or present."""
 
 IN_TALKS = on("conversation.started", "handoff.opened")
 """A person of ours has the contact, or is about to."""

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING, NOTICE, UNHAPPY
 
 ANSWER = on("message.replied", "survey.answered", "conversation.started")
 SILENT = on("usage.fell", "support.silent")
@@ -15,7 +16,7 @@ STUCK = on("onboarding.stuck")
     audience="customers, six weeks after a purchase, who have shown us no result yet",
     goal="the customer gets what they came for, or hears from us honestly that they will not",
     success=on("value.realized"),
-    exits=[on("purchase.refunded"), on("subscription.canceled")],
+    exits=[UNHAPPY, LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=365),
