@@ -60,14 +60,21 @@ def _stage(facts: Facts, policy: Policy, now: datetime) -> tuple[Stage, str]:
             return "lapsed", f"a customer of whom nothing was seen for {quiet_since.days} days"
         for type, mended in _SIGNS_OF_RISK.items():
             at = facts.last.get(type)
-            if at is not None and now - at <= timedelta(days=rules.at_risk_days) and facts.happened_after(type, mended):
+            if at is None or now - at > timedelta(days=rules.at_risk_days):
+                continue
+            # A card that fails at the till and then works is no sign of a customer who leaves.
+            if at > facts.customer_since and facts.happened_after(type, mended):
                 return "at_risk", f"{type} on {at:%d %b %Y}"
         if now - facts.customer_since <= timedelta(days=rules.new_customer_days):
             return "new_customer", f"bought first on {facts.customer_since:%d %b %Y}"
         return "customer", f"a customer since {facts.customer_since:%b %Y}"
-    if any(
-        h.kind in ("conversation", "handoff") for h in facts.active_holds(now)
-    ) or facts.happened_after("meeting.booked", "meeting.canceled", "meeting.no_show"):
+    booked = facts.last.get("meeting.booked")
+    meets = (
+        booked is not None
+        and now - booked <= timedelta(days=rules.in_talks_days)
+        and facts.happened_after("meeting.booked", "meeting.canceled", "meeting.no_show", "meeting.completed")
+    )
+    if meets or any(h.kind in ("conversation", "handoff") for h in facts.active_holds(now)):
         return "in_talks", "a person is in touch with them"
     known = "known" in facts.flags()
     if known and quiet_since > timedelta(days=rules.lapsed_days):
@@ -111,7 +118,7 @@ _SIGNS_OF_LIFE = (
 
 _SIGNS_OF_RISK: Mapping[str, str] = {
     "invoice.payment_failed": "invoice.paid",
-    "usage.fell": "feature.used",
+    "usage.fell": "value.realized",
     with_mood("csat.answered", "bad"): with_mood("csat.answered", "good"),
     with_mood("nps.answered", "bad"): with_mood("nps.answered", "good"),
 }

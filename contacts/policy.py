@@ -137,6 +137,7 @@ class Lifecycle(_Part):
     """Where stages begin, and what makes a relationship strong."""
 
     interested_at: float
+    in_talks_days: Days
     new_customer_days: Days
     at_risk_days: Days
     lapsed_days: Days

@@ -44,7 +44,8 @@ async def lock(conn: AsyncConnection, contact_id: str) -> Facts:
     """
     while True:
         query = sa.select(contacts.c.facts, contacts.c.merged_into).where(contacts.c.id == contact_id)
-        row = (await conn.execute(query.with_for_update())).one_or_none()
+        # The weaker lock (FOR NO KEY UPDATE): what refers to the contact, such as a line of its journal, need not wait.
+        row = (await conn.execute(query.with_for_update(key_share=True))).one_or_none()
         if row is None:
             raise NoSuchContact(f"no contact {contact_id}")
         if row.merged_into is None:

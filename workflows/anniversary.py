@@ -4,14 +4,14 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once
-from workflows.moments import LEAVING, NOTICE
+from workflows.moments import LEAVING, NOTICE, REPLIED
 
 
 @journey(
     trigger=on("date.approaching", name="anniversary"),
     audience="customers, on the day they came to us",
     goal="the customer is thanked for staying, on paper and without being asked for anything",
-    success=on("message.replied", "review.left", "referral.made"),
+    success=[on("review.left", "referral.made"), REPLIED],
     exits=[LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,

@@ -4,6 +4,7 @@ from datetime import date, datetime
 from typing import Any
 
 from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
 
 @journey(
@@ -15,7 +16,7 @@ from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, always, days, jour
     audience="customers who have ended their plan themselves",
     goal="the customer leaves well, or stays because what was in the way is gone; either way we know why",
     success=on("subscription.reactivated", "subscription.started", "purchase.completed"),
-    exits=[on("conversation.started"), on("message.replied")],
+    exits=[on("conversation.started"), REPLIED],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=always(),

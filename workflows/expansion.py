@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
-from workflows.moments import IN_TALKS, LEAVING, NOTICE, TROUBLE
+from workflows.moments import IN_TALKS, LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
@@ -12,7 +12,7 @@ from workflows.moments import IN_TALKS, LEAVING, NOTICE, TROUBLE
     audience="customers with whom it goes well: a strong relationship and no sign of trouble",
     goal="the customer hears of one thing that would help them further, while nothing has to be repaired first",
     success=on("purchase.completed", "meeting.booked"),
-    exits=[*TROUBLE, IN_TALKS, LEAVING, NOTICE, on("invoice.payment_failed", "message.replied")],
+    exits=[*TROUBLE, IN_TALKS, LEAVING, NOTICE, on("invoice.payment_failed"), REPLIED],
     owner="sales",
     purpose=PROMOTIONAL,
     reentry=once_per(days=180),

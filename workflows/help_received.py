@@ -4,14 +4,14 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
-from workflows.moments import IN_TALKS, LEAVING, TROUBLE
+from workflows.moments import IN_TALKS, LEAVING, REPLIED, TROUBLE
 
 
 @journey(
     trigger=on("csat.answered", mood="good"),
     audience="customers who called our help good",
     goal="the customer knows that a person remembers them, and that asking again is welcome",
-    success=on("message.replied", "review.left", "referral.made"),
+    success=[on("review.left", "referral.made"), REPLIED],
     exits=[*TROUBLE, IN_TALKS, LEAVING],
     owner="support",
     purpose=LIFECYCLE,

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
-from workflows.moments import LEAVING, NOTICE, UNHAPPY
+from workflows.moments import LEAVING, NOTICE, REPLIED, UNHAPPY
 
 
 @journey(
@@ -31,5 +31,5 @@ class HighValueInvitation(Journey):
         return self.listen if invited.status == "sent" else None
 
     async def listen(self) -> None:
-        if await self.wait(on("message.replied"), days=30) is not None:
+        if await self.wait(REPLIED, days=30) is not None:
             await self.hand_off("Wrote to us after we invited them to see new things first. If it is a yes, mark them.")

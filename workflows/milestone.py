@@ -4,14 +4,14 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
-from workflows.moments import LEAVING, NOTICE, TROUBLE
+from workflows.moments import LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
     trigger=on("milestone.reached"),
     audience="customers beyond their first month",
     goal="the customer feels that somebody saw it",
-    success=on("message.replied", "review.left", "referral.made"),
+    success=[on("review.left", "referral.made"), REPLIED],
     exits=[*TROUBLE, LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,

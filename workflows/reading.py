@@ -2,7 +2,8 @@
 
 Routing only tells a run of events it may be waiting for; this is how it knows, and what the journey's page and lint are
 made from. Nothing is executed, so templates, conditions and stages must be written out in the journey's file, as
-literals, as constants of the file or as what a stage gives to its helper. That is also what makes a journey readable.
+literals, as constants (of the file, or of ``workflows.moments``) or as what a stage gives to its helper. That is also
+what makes a journey readable.
 """
 
 import ast
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contacts.specs import Card, Condition, InvalidCard, on
+from workflows import moments
 from workflows.base import HANDOFF_ANSWERED, LIFECYCLE, PROMOTIONAL, TRANSACTIONAL, Journey
 
 _PURPOSES = {"PROMOTIONAL": PROMOTIONAL, "LIFECYCLE": LIFECYCLE, "TRANSACTIONAL": TRANSACTIONAL}
@@ -319,9 +321,7 @@ class _Code:
             case ast.Call(func=ast.Name(id="on"), args=types, keywords=keywords):
                 match = {k.arg: self._literal(k.value, line) for k in keywords if k.arg}
                 return on(*(self._literal(t, line) for t in types), **match)
-        raise InvalidCard(
-            f"{self._card.name}: line {line}: a wait needs on(...) or a constant of this file that is one"
-        )
+        raise InvalidCard(f"{self._card.name}: line {line}: a wait needs on(...) or a constant that is one")
 
     def _literal(self, node: ast.expr | None, line: int) -> Any:
         try:
@@ -339,7 +339,7 @@ def _walk(nodes: Iterable[ast.AST], stop: tuple[type[ast.AST], ...] = ()) -> Ite
 
 
 def _bound(nodes: Iterable[ast.AST], outer: Known) -> dict[str, ast.expr]:
-    """What plain assignments give names to, with the names in it replaced by what they stand for."""
+    """What assignments and imported moments give names to, with the names in it replaced by what they stand for."""
     bound: dict[str, ast.expr] = {}
     for node in nodes:
         match node:
@@ -348,6 +348,9 @@ def _bound(nodes: Iterable[ast.AST], outer: Known) -> dict[str, ast.expr]:
                 bound |= {t.id: _resolved(value, known) for t in targets if isinstance(t, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 bound[name] = _resolved(value, {**outer, **bound})
+            case ast.ImportFrom(module=moments.__name__, names=names):
+                shared = _bound(ast.parse(inspect.getsource(moments)).body, {})
+                bound |= {n.asname or n.name: shared[n.name] for n in names}
     return bound
 
 

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
 UNHAPPY = on("csat.answered", mood="bad")
 
@@ -14,7 +15,7 @@ UNHAPPY = on("csat.answered", mood="bad")
     audience="whoever had a ticket that was solved",
     goal="the customer's problem stays solved, or a person takes it up again",
     success=on("csat.answered", mood="good"),
-    exits=[on("ticket.opened"), on("conversation.started"), on("message.replied")],
+    exits=[on("ticket.opened"), on("conversation.started"), REPLIED],
     owner="support",
     purpose=LIFECYCLE,
     reentry=always(),

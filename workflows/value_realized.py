@@ -4,14 +4,14 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
-from workflows.moments import LEAVING, NOTICE
+from workflows.moments import LEAVING, NOTICE, REPLIED
 
 
 @journey(
     trigger=on("value.realized"),
     audience="customers who have just got a result",
     goal="the customer sees what they have achieved, and that it was noticed",
-    success=on("message.replied", "review.left", "referral.made"),
+    success=[on("review.left", "referral.made"), REPLIED],
     exits=[LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,

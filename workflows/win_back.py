@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
-from workflows.moments import IN_TALKS, TROUBLE, TUNED_OUT
+from workflows.moments import IN_TALKS, REPLIED, TROUBLE, TUNED_OUT
 
 
 @journey(
@@ -12,7 +12,7 @@ from workflows.moments import IN_TALKS, TROUBLE, TUNED_OUT
     trigger=often(on("customer.drifting"), times=1, days=45, without=on("engagement.lapsed")),
     audience="customers who bought and were not seen for two months, and those who left as long ago",
     goal="the customer gets something out of what they know us for, or tells us what it would take",
-    success=on("page.viewed", "feature.used", "purchase.completed", "subscription.started", "message.replied"),
+    success=[on("page.viewed", "feature.used", "purchase.completed", "subscription.started"), REPLIED],
     exits=[*TROUBLE, IN_TALKS, on("engagement.lapsed"), TUNED_OUT],
     owner="lifecycle",
     purpose=PROMOTIONAL,
