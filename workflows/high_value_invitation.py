@@ -12,7 +12,7 @@ from workflows.moments import LEAVING, NOTICE, REPLIED, UNHAPPY
     audience="customers who buy much and with whom the relationship is strong",
     goal="an account we would miss gets early access, quicker help and an hour of thought, if it likes",
     success=on("custom.vip_marked"),
-    exits=[on("segment.left", segment="high_value"), on("conversation.started"), UNHAPPY, LEAVING, NOTICE],
+    exits=[on("conversation.started"), UNHAPPY, LEAVING, NOTICE],
     owner="customer success",
     purpose=PROMOTIONAL,
     reentry=once_per(days=365),
@@ -27,6 +27,8 @@ class HighValueInvitation(Journey):
 
     async def invite(self) -> Any:
         await self.sleep(days=14)
+        if "in:high_value" not in (await self.facts()).flags:
+            return None
         invited = await self.send("vip_invitation", valid_for=days(30))
         return self.listen if invited.status == "sent" else None
 

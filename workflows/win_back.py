@@ -29,7 +29,9 @@ class WinBack(Journey):
     """
 
     async def be_useful(self) -> Any:
-        await self.send("winback_useful", valid_for=days(14))
+        useful = await self.send("winback_useful", valid_for=days(14))
+        if useful.status != "sent":
+            return None
         return self.listen if self.entry.name == "left" else self.ask
 
     async def ask(self) -> Any:
