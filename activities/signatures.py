@@ -57,6 +57,7 @@ class DeliverRequest:
 
     Attributes:
         key: Unique name of the touch, the same on every attempt.
+        channel: Where it goes out; None for the best of the template's channels as of then.
         valid_until: From here on it is not worth sending; None for the policy's default span from ``asked_at``.
         context: Values for the template besides the contact's facts and the entry event.
     """
@@ -64,7 +65,7 @@ class DeliverRequest:
     run: RunRef
     key: str
     template: str
-    channel: str
+    channel: str | None
     purpose: Purpose
     asked_at: datetime
     valid_until: datetime | None = None

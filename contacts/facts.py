@@ -21,7 +21,17 @@ CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
-PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale")
+PROFILE_FIELDS = (
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "name",
+    "company",
+    "timezone",
+    "locale",
+    "preferred_channel",
+)
 
 
 def with_mood(type: str, mood: str) -> str:

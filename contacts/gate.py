@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from contacts.facts import Facts
-from contacts.policy import Policy, QuietHours
+from contacts.policy import Policy, QuietHours, Role
 from contacts.specs import Purpose
 
 
@@ -20,8 +20,11 @@ class Ask:
     """A touch that wants to go out.
 
     Attributes:
+        channel: Where it goes out. Where there is a choice, it is made (``contacts.channels``) before the gate decides.
         now: The run's time.
         valid_until: From here on the message is not worth sending.
+        channels: Those there is a choice of; empty where there is none.
+        role: The message's, by which the choice is made.
     """
 
     key: str
@@ -31,6 +34,13 @@ class Ask:
     journey: str
     now: datetime
     valid_until: datetime
+    channels: tuple[str, ...] = ()
+    role: Role | None = None
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Every channel it may go out on."""
+        return self.channels or (self.channel,)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import hashlib
 import tomllib
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,16 @@ from contacts import events
 from contacts.specs import Condition, Purpose
 
 Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
+Role = Literal["educate", "urgent", "converse", "high_intent", "recognise"]
+"""
+What a message is for, which says on which channel it is at home.
+
+``educate``      something to learn or to read
+``urgent``       of use now, or before a certain time
+``converse``     an invitation to talk
+``high_intent``  to somebody who is about to decide
+``recognise``    thanks, or the honour of a moment
+"""
 MarketingPurpose = Literal["promotional", "lifecycle"]
 HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
 Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
@@ -34,6 +44,18 @@ def _local(value: time) -> time:
     return value
 
 
+def _each_once(value: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    if twice := [channel for n, channel in enumerate(value) if channel in value[:n]]:
+        raise ValueError(f"names {twice[0]} twice")
+    return value
+
+
+def _every_role(value: dict[Role, tuple[Channel, ...]]) -> dict[Role, tuple[Channel, ...]]:
+    if missing := [role for role in get_args(Role) if role not in value]:
+        raise ValueError(f"has no order for {', '.join(missing)}")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
@@ -41,6 +63,7 @@ Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
 Words = Annotated[str, Field(min_length=1)]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
+ChannelOrders = Annotated[dict[Role, Annotated[Channels, AfterValidator(_each_once)]], AfterValidator(_every_role)]
 
 
 class PolicyError(ValueError):
@@ -287,7 +310,12 @@ def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
 
 
 class Policy(_Part):
-    """The whole file. ``version`` is a fingerprint of its text, kept with every decision made under it."""
+    """The whole file.
+
+    Attributes:
+        version: A fingerprint of the text, kept with every decision made under it.
+        channels: For each role the order in which a message's channels are tried.
+    """
 
     version: str
     brand: Brand
@@ -295,6 +323,7 @@ class Policy(_Part):
     score: Score
     handoff: Handoff
     consent: Consent
+    channels: ChannelOrders
     lifecycle: Lifecycle
     silence: tuple[Silence, ...] = ()
     falls: Annotated[tuple[Fall, ...], Field(alias="fall")] = ()
