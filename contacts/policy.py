@@ -17,7 +17,9 @@ from contacts.specs import Condition, Purpose
 
 Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
 MarketingPurpose = Literal["promotional", "lifecycle"]
-HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+HoldKind = Literal["ticket", "conversation", "handoff", "operator", "pause"]
+Frequency = Literal["weekly", "monthly"]
+"""What a contact may say of how often, besides ``as_it_comes``."""
 Days = Annotated[float, Field(gt=0, le=3650)]
 
 
@@ -79,12 +81,19 @@ class Handoff(_Part):
 
 
 class Consent(_Part):
-    """Which purposes need a consent on record, on which channels, and which acts imply one until it is withdrawn."""
+    """Which purposes need a consent on record, on which channels, and what else than ``consent.granted`` gives one.
+
+    Attributes:
+        implied: Acts that imply a consent until it is withdrawn.
+        stated: Acts that come with the contact's own word, and the field of their data that holds it:
+            ``{"email": ["promotional"]}``.
+    """
 
     channels: tuple[Channel, ...]
     required: tuple[Purpose, ...]
     implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
     implied_channels: tuple[Channel, ...] = ("email",)
+    stated: dict[EventType, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class QuietHours(_Part):
@@ -115,6 +124,12 @@ class Cap(_Part):
     def window(self) -> timedelta:
         """The window's length."""
         return timedelta(days=self.days)
+
+
+class StatedCap(Cap):
+    """What a contact's word on how often means. It comes on top of the caps, and delays nothing transactional."""
+
+    purposes: Annotated[tuple[MarketingPurpose, ...], Field(min_length=1)]
 
 
 class Strength(_Part):
@@ -203,6 +218,7 @@ class Policy(_Part):
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()
+    frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
 
 
 def parse(text: str, name: str = "policy.toml") -> Policy:

@@ -15,7 +15,7 @@ QUIZ = on("form.submitted", form="quiz")
     goal="the contact gets mail about their own subject, as often as suits them",
     success=[
         on("message.replied"),
-        on("consent.granted", "consent.withdrawn", evidence="preference page"),
+        on("contact.updated", "consent.granted", "consent.withdrawn", evidence="preference page"),
     ],
     exits=[on("conversation.started"), on("handoff.opened"), on("meeting.booked"), on("purchase.completed")],
     owner="lifecycle",
