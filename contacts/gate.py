@@ -183,18 +183,22 @@ def quiet_until(now: datetime, zone: ZoneInfo, hours: QuietHours) -> datetime | 
 
 def capped(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
     """No more touches than the policy allows in any window; the longest wait of all full windows counts."""
-    full = (_full(cap, ask, situation, "frequency_cap") for cap in policy.caps)
-    return max(filter(None, full), key=lambda wait: wait.until, default=None)
+    full = [found for cap in policy.caps if (found := _full(cap, ask, situation)) is not None]
+    if not full:
+        return None
+    until, inputs = max(full, key=lambda found: found[0])
+    return Wait("frequency_cap", until, inputs=inputs)
 
 
 def stated(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
     """No more touches than the contact wants, where they said how often; the caps hold besides."""
     cap = policy.frequency.get(situation.facts.get("frequency"))
-    return _full(cap, ask, situation, "stated_frequency") if cap is not None else None
+    full = _full(cap, ask, situation) if cap is not None else None
+    return Wait("stated_frequency", full[0], inputs=full[1]) if full is not None else None
 
 
-def _full(cap: Cap, ask: Ask, situation: Situation, reason: str) -> Wait | None:
-    """Until when a window has no room for this touch."""
+def _full(cap: Cap, ask: Ask, situation: Situation) -> tuple[datetime, dict[str, Any]] | None:
+    """When a full window has room for this touch again, and what is in it; None where there is room now."""
     if ask.channel not in cap.channels or ask.purpose not in cap.purposes:
         return None
     inside = sorted(
@@ -208,8 +212,7 @@ def _full(cap: Cap, ask: Ask, situation: Situation, reason: str) -> Wait | None:
     if len(inside) < cap.max:
         return None
     # When the touch that makes the window full leaves it, there is room for one.
-    inputs = {"max": cap.max, "days": cap.days, "in_window": len(inside)}
-    return Wait(reason, inside[-cap.max] + cap.window, inputs=inputs)
+    return inside[-cap.max] + cap.window, {"max": cap.max, "days": cap.days, "in_window": len(inside)}
 
 
 CHECKS: tuple[Check, ...] = (erased, exited, consent, reachable, expired, held, quiet, stated, capped)
