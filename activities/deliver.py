@@ -190,7 +190,7 @@ class Deliver:
             "first_name": facts.get("first_name"),
             "timezone": facts.get("timezone") or self.gate.policy.defaults.timezone,
             "account": {"name": facts.get("company")} if facts.get("company") else None,
-            "topic": data.get("topic") or facts.get("topic"),
+            "topic": facts.subject(request.entry),
             "resource": data.get("resource") or facts.get("resource"),
             "entry_point": entry_point.get("type"),
             "brand": {"name": brand.name, "address": brand.address, "url": brand.url},

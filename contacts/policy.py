@@ -27,7 +27,9 @@ What a message is for, which says on which channel it is at home.
 ``recognise``    thanks, or the honour of a moment
 """
 MarketingPurpose = Literal["promotional", "lifecycle"]
-HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+HoldKind = Literal["ticket", "conversation", "handoff", "operator", "pause"]
+Frequency = Literal["weekly", "monthly"]
+"""What a contact may say of how often, besides ``as_it_comes``."""
 Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
 Days = Annotated[float, Field(gt=0, le=3650)]
 
@@ -106,12 +108,19 @@ class Handoff(_Part):
 
 
 class Consent(_Part):
-    """Which purposes need a consent on record, on which channels, and which acts imply one until it is withdrawn."""
+    """Which purposes need a consent on record, on which channels, and what else than ``consent.granted`` gives one.
+
+    Attributes:
+        implied: Acts that imply a consent until it is withdrawn.
+        stated: Acts that come with the contact's own word, and the field of their data that holds it:
+            ``{"email": ["promotional"]}``.
+    """
 
     channels: tuple[Channel, ...]
     required: tuple[Purpose, ...]
     implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
     implied_channels: tuple[Channel, ...] = ("email",)
+    stated: dict[EventType, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class QuietHours(_Part):
@@ -142,6 +151,12 @@ class Cap(_Part):
     def window(self) -> timedelta:
         """The window's length."""
         return timedelta(days=self.days)
+
+
+class StatedCap(Cap):
+    """What a contact's word on how often means. It comes on top of the caps, and delays nothing transactional."""
+
+    purposes: Annotated[tuple[MarketingPurpose, ...], Field(min_length=1)]
 
 
 class Strength(_Part):
@@ -332,6 +347,7 @@ class Policy(_Part):
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()
+    frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
 
 
 def parse(text: str, name: str = "policy.toml") -> Policy:

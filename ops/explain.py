@@ -29,8 +29,10 @@ REASONS: Mapping[str, str] = {
     "hold_conversation": "A person was talking with the contact: promotion waits until they are done.",
     "hold_handoff": "The contact was in the hands of a person: promotion waits until they are done.",
     "hold_operator": "An operator had promotion to this contact wait.",
+    "hold_pause": "The contact wanted a pause: all waits that their orders do not need.",
     "quiet_hours": "It was a quiet hour where the contact is.",
     "frequency_cap": "The contact had had as many messages as the policy allows in this time.",
+    "stated_frequency": "The contact said how often at most, and had had as many messages.",
 }
 """What each reason code of the gate means, in a sentence."""
 
@@ -210,7 +212,7 @@ async def _skipped(conn: AsyncConnection, contact_id: str) -> list[Skipped]:
 
 
 async def _consent_events(conn: AsyncConnection, contact_id: str, policy: Policy) -> list[_Word]:
-    types = (*_SAYS_YES_OR_NO, *policy.consent.implied)
+    types = (*_SAYS_YES_OR_NO, *policy.consent.implied, *policy.consent.stated)
     rows = await conn.execute(
         sa.select(events)
         .where(events.c.contact_id == contact_id, events.c.type.in_(types))
@@ -316,10 +318,10 @@ def _details(reason: str | None, inputs: Mapping[str, Any]) -> str | None:
             return f"It was worth sending until {_moment(inputs.get('valid_until'))}."
         case "quiet_hours":
             return f"Until {_moment(inputs.get('until'))} in {inputs.get('timezone')}."
-        case "frequency_cap":
+        case "frequency_cap" | "stated_frequency":
             return f"At most {inputs.get('max')} in {_span(inputs.get('days'))}; there were {inputs.get('in_window')}."
         case str() if reason.startswith("hold_"):
-            holds = [str(name).replace(":", " ") for name in inputs.get("holds", ())]
+            holds = [str(name).removesuffix(":-").replace(":", " ") for name in inputs.get("holds", ())]
             return f"In force: {', '.join(holds)}." if holds else None
     return None
 

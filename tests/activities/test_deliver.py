@@ -34,6 +34,15 @@ async def test_sent(house: House, attempt: ActivityEnvironment) -> None:
     assert (line["touch"], line["status"], line["subject"]) == ("welcome", "sent", message.subject)
 
 
+async def test_is_about_what_the_contact_named(house: House, attempt: ActivityEnvironment) -> None:
+    later = MORNING + timedelta(hours=1)
+    await house.tell("contact.updated", at=later, topics=["checkout"])
+    await attempt.run(house.deliver.deliver, house.touch("welcome_second", at=later))
+    [message] = house.outside.delivered
+    assert "checkout" in message.text
+    assert "search" not in message.text
+
+
 async def test_dropped_with_its_reason(house: House, attempt: ActivityEnvironment) -> None:
     await house.tell("message.unsubscribed")
     delivery = await attempt.run(house.deliver.deliver, house.touch())
