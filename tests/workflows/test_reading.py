@@ -10,6 +10,7 @@ import pytest
 
 from contacts.specs import InvalidCard, on
 from workflows.base import HANDOFF_ANSWERED, Journey
+from workflows.moments import REPLIED
 from workflows.reading import Flow, HandOff, Send, Sleep, StageFlow, Wait, card_of, flow_of
 from workflows.registry import CARDS, JOURNEYS
 
@@ -18,11 +19,11 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, PROMOTIONAL, Journey, always, days, journey, on
+from workflows.moments import REPLIED as ANSWER
 
 NEWS = on("page.viewed", page="news")
 WEEK = 7
 LATER = NEWS
-
 
 @journey(
     trigger=on("form.submitted"), audience="nobody", goal="none", success=on("a.b"), exits=[on("c.d")], owner="tests",
@@ -288,3 +289,14 @@ def test_nurture_is_read_as_it_is() -> None:
     }
     assert isinstance(flow.stages[-1].steps[0], HandOff)
     assert str(flow.stages[1].steps[1]) == "waits for page.viewed (page='pricing'), at most 4 days"
+
+
+def test_a_moment_that_journeys_share_may_be_waited_for(load: Load) -> None:
+    tiny = load(
+        """
+        async def a(self) -> None:
+            await self.send("welcome")
+            await self.wait(ANSWER, days=1)
+        """
+    )
+    assert card_of(tiny).hears == (REPLIED,)
