@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import gate, journal, store
+from contacts import breaker, gate, journal, pauses, store
 from contacts.channels import Choice, choose
 from contacts.facts import Facts, mailed
-from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait
+from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait, Waiting
 from contacts.policy import Policy
 from contacts.tables import decisions, runs, touches
 
@@ -97,6 +97,8 @@ class Gate:
         choice = await self._choice(conn, ask, situation, existing)
         ask = replace(ask, channel=choice.channel)
         verdict = gate.decide(ask, situation, self.policy)
+        if isinstance(verdict, Send) and ask.purpose == "promotional":
+            verdict = await self._unless_far_from_usual(conn, ask, situation, verdict)
         if existing is not None and existing.status == "claimed":
             if isinstance(verdict, Drop):
                 # Forbidden since the first attempt: it may have gone out before, and must not go out now.
@@ -109,6 +111,8 @@ class Gate:
             "status": status,
             "channel": ask.channel,
             "reason": reason,
+            "wait_until": verdict.until if isinstance(verdict, Wait) else None,
+            "hold": verdict.hold if isinstance(verdict, Wait) else None,
             "claimed_at": ask.now if status == "claimed" else None,
             "settled_at": ask.now if status == "dropped" else None,
         }
@@ -171,17 +175,43 @@ class Gate:
         kind: journal.Kind = "drop" if status == "failed" else "touch"
         await journal.write(conn, journal.Entry(now, row.contact_id, kind, row.journey, row.run_id, data=data))
 
+    async def _unless_far_from_usual(
+        self, conn: AsyncConnection, ask: Ask, situation: Situation, verdict: Verdict
+    ) -> Verdict:
+        if not await breaker.sends(conn, ask.journey, self.policy.breaker, ask.now):
+            return verdict
+        return gate.decide(ask, replace(situation, pauses=await pauses.in_force(conn)), self.policy)
+
     async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
         rows = await conn.execute(
-            sa.select(touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at).where(
+            sa.select(
+                touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at, touches.c.template
+            ).where(
                 touches.c.contact_id == facts.contact_id,
                 touches.c.status.in_(TOOK_A_SLOT),
                 touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
             )
         )
-        return Situation(facts, ended_by, [Past(*row) for row in rows])
+        past = [Past(*row) for row in rows]
+        others = await conn.execute(
+            sa.select(
+                touches.c.key,
+                touches.c.journey,
+                touches.c.channel,
+                touches.c.purpose,
+                touches.c.wait_until,
+                touches.c.valid_until,
+            ).where(
+                touches.c.contact_id == facts.contact_id,
+                touches.c.status == "waiting",
+                touches.c.wait_until.is_not(None),
+                touches.c.hold.is_(None),
+            )
+        )
+        waiting = [Waiting(*row) for row in others]
+        return Situation(facts, ended_by, past, waiting, await pauses.in_force(conn))
 
     async def _touch(self, conn: AsyncConnection, ask: Ask) -> Any:
         return (await conn.execute(sa.select(touches).where(touches.c.id == _touch_id(ask)))).one_or_none()

@@ -7,11 +7,13 @@ fixed order and the first that speaks decides, so a reason never hides behind a 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from hashlib import sha256
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from contacts.facts import Facts
-from contacts.policy import Cap, Policy, QuietHours, Role
+from contacts.engagement import silent_since, tier
+from contacts.facts import CHANNELS, Facts
+from contacts.policy import Cap, Experiment, Policy, QuietHours, Role
 from contacts.specs import Purpose
 
 
@@ -51,6 +53,43 @@ class Past:
     channel: str
     purpose: Purpose
     claimed_at: datetime
+    template: str = ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Another touch of the contact that waits for its time, and until when at most it asks again."""
+
+    key: str
+    journey: str
+    channel: str
+    purpose: Purpose
+    until: datetime
+    valid_until: datetime
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A halt that an operator, or the breaker, has called: of a journey, of a channel, or of everything."""
+
+    scope: Literal["all", "channel", "journey"]
+    name: str
+    reason: str
+
+    @property
+    def hold(self) -> str:
+        """``pause:journey/nurture``."""
+        return f"pause:{self.scope}/{self.name}"
+
+    def covers(self, ask: Ask) -> bool:
+        """Whether the touch has to wait for its end. What a contact needs is never stopped with everything else."""
+        match self.scope:
+            case "all":
+                return ask.purpose != "transactional"
+            case "channel":
+                return ask.channel == self.name
+            case "journey":
+                return ask.journey == self.name
 
 
 @dataclass(frozen=True)
@@ -60,11 +99,15 @@ class Situation:
     Attributes:
         ended_by: Why the run is over already (event type or ``ended``), or None.
         past: The contact's touches inside the longest window any cap looks at.
+        waiting: The contact's other touches that wait.
+        pauses: The halts in force.
     """
 
     facts: Facts
     ended_by: str | None = None
     past: Sequence[Past] = ()
+    waiting: Sequence[Waiting] = ()
+    pauses: Sequence[Pause] = ()
 
 
 @dataclass(frozen=True)
@@ -147,6 +190,41 @@ def reachable(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
     return None
 
 
+def held_out(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """A part of the contacts gets no promotion from a journey that is being measured."""
+    if ask.purpose != "promotional":
+        return None
+    for experiment in policy.experiments:
+        if ask.journey in experiment.journeys and is_held_out(experiment, situation.facts.contact_id):
+            return Drop("hold_out", {"experiment": experiment.name, "share": experiment.hold_out})
+    return None
+
+
+def is_held_out(experiment: Experiment, contact_id: str) -> bool:
+    """Whether the contact is among those who get nothing: always the same answer, and no one knows it beforehand."""
+    drawn = int.from_bytes(sha256(f"{experiment.name}/{contact_id}".encode()).digest()[:8], "big")
+    return drawn < experiment.hold_out * 2**64
+
+
+def echoed(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+    """The same promotion does not come again, on another channel or from another journey, within a few days."""
+    if ask.purpose != "promotional":
+        return None
+    since = ask.now - timedelta(days=policy.echo_days)
+    for past in situation.past:
+        if past.template == ask.template and past.key != ask.key and past.claimed_at > since:
+            return Drop("echo", {"of": past.key, "at": past.claimed_at.isoformat(), "days": policy.echo_days})
+    return None
+
+
+def paused(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+    """An operator has halted the journey, the channel or everything."""
+    for pause in situation.pauses:
+        if pause.covers(ask):
+            return Wait("paused", ask.now + HOLD_RECHECK, pause.hold, {"reason": pause.reason})
+    return None
+
+
 def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
     """Promotion waits while a ticket is open, a person talks with the contact, or an operator said so.
 
@@ -162,6 +240,22 @@ def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
     ends = [h.expires_at for h in holds if h.expires_at is not None]
     until = min([ask.now + HOLD_RECHECK, *ends])
     return Wait(f"hold_{first.kind}", until, first.name, {"holds": [h.name for h in holds]})
+
+
+def tiered(ask: Ask, situation: Situation, policy: Policy) -> Wait | Drop | None:
+    """Whoever no longer reads us gets less promotion, and in the end only the question whether to go on."""
+    reached = tier(situation.facts, policy, ask.now) if ask.purpose == "promotional" else None
+    if reached is None:
+        return None
+    since = silent_since(situation.facts)
+    inputs = {"tier": reached.name, "silent_since": since.isoformat() if since else None}
+    if reached.journeys and ask.journey not in reached.journeys:
+        return Drop("engagement_tier", inputs)
+    if reached.max is None or reached.days is None:
+        return None
+    cap = Cap(channels=CHANNELS, purposes=("promotional",), max=reached.max, days=reached.days)
+    full = _full(cap, ask, situation)
+    return Wait("engagement_tier", full[0], inputs={**inputs, **full[1]}) if full is not None else None
 
 
 def quiet(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
@@ -225,9 +319,38 @@ def _full(cap: Cap, ask: Ask, situation: Situation) -> tuple[datetime, dict[str,
     return inside[-cap.max] + cap.window, {"max": cap.max, "days": cap.days, "in_window": len(inside)}
 
 
-CHECKS: tuple[Check, ...] = (erased, exited, consent, reachable, expired, held, quiet, stated, capped)
+def outranked(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+    """The slot is kept for a more important journey's touch that waits for the same."""
+    if ask.purpose != "promotional":
+        return None
+    kept = timedelta(hours=policy.priority.hold_hours)
+    mine = _rank(ask.journey, policy)
+    for other in situation.waiting:
+        ends = min(other.until + kept, other.valid_until)
+        if (
+            other.purpose == "promotional"
+            and other.channel == ask.channel
+            and other.key != ask.key
+            and _rank(other.journey, policy) < mine
+            and ask.now < ends
+        ):
+            return Wait("priority", ends, inputs={"for": other.journey, "until": ends.isoformat()})
+    return None
+
+
+def _rank(journey: str, policy: Policy) -> int:
+    order = policy.priority.journeys
+    return order.index(journey) if journey in order else len(order)
+
+
+CHECKS: tuple[Check, ...] = (
+    erased, exited, consent, reachable, held_out, echoed, expired,
+    paused, held, tiered, quiet, stated, capped, outranked,
+)  # fmt: skip
 
 
 def longest_window(policy: Policy) -> timedelta:
     """How far back the gate must see a contact's touches."""
-    return max((cap.window for cap in (*policy.caps, *policy.frequency.values())), default=timedelta(0))
+    windows = [cap.window for cap in (*policy.caps, *policy.frequency.values())]
+    windows += [timedelta(days=tier.days) for tier in policy.tiers if tier.days is not None]
+    return max([*windows, timedelta(days=policy.echo_days)])

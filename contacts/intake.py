@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from contacts import facts as facts_module
-from contacts import handoffs, journal, runs, segments, store
+from contacts import breaker, handoffs, journal, runs, segments, store
 from contacts.events import Event, InvalidEvent, event, identities
 from contacts.facts import Facts, address_kind
 from contacts.lifecycle import standing
@@ -189,9 +189,11 @@ class Intake:
             await runs.end(conn, leaving.run, leaving.outcome, event, now)
         for start in plan.starts:
             await runs.enter(conn, by_name[start.journey], start.key, after, event, now)
+            if by_name[start.journey].purpose == "promotional":
+                await breaker.entries(conn, start.journey, self.policy.breaker, now)
         for told in plan.tells:
             patterns = [str(p) for p in by_name[told.run.journey].patterns if p.matches(event, recent)]
-            await runs.tell(conn, told.run, event, patterns, now)
+            await runs.tell(conn, told.run.id, event, patterns, now)
         for skip in plan.skips:
             data = {"reason": skip.reason, "by": event.type}
             await journal.write(conn, journal.Entry(now, after.contact_id, "skip", skip.journey, data=data))

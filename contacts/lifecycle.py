@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from contacts.engagement import last_sign
 from contacts.facts import Facts, with_mood
 from contacts.policy import Policy, Stage
 
@@ -52,7 +53,7 @@ def standing(facts: Facts, policy: Policy, now: datetime) -> Standing:
 
 def _stage(facts: Facts, policy: Policy, now: datetime) -> tuple[Stage, str]:
     rules = policy.lifecycle
-    quiet_since = _latest(facts, now)
+    quiet_since = _silence(facts, now)
     if facts.customer_since is not None:
         if facts.left:
             return "former", "canceled and bought nothing since"
@@ -103,23 +104,6 @@ def _strength(facts: Facts, policy: Policy, now: datetime) -> tuple[int, list[st
     return max(0, min(100, round(total))), [why for _, why in parts[:5]]
 
 
-def _latest(facts: Facts, now: datetime) -> timedelta:
-    seen = [at for type, at in facts.last.items() if type.startswith(_SIGNS_OF_LIFE)]
-    return now - max(seen) if seen else timedelta(0)
-
-
-_SIGNS_OF_LIFE = (
-    "page.", "resource.", "form.", "webinar.", "checkout.started", "purchase.completed", "subscription.started",
-    "ticket.opened", "meeting.booked", "meeting.completed", "call.missed", "contract.", "conversation.", "feature.",
-    "milestone.", "value.", "message.opened", "message.clicked", "message.replied", "survey.", "csat.", "nps.",
-    "review.", "referral.", "loyalty.", "custom.",
-)  # fmt: skip
-"""What a contact does; everything else happens to them, or is of our own making."""
-
-_SIGNS_OF_RISK: Mapping[str, str] = {
-    "invoice.payment_failed": "invoice.paid",
-    "usage.fell": "value.realized",
-    with_mood("csat.answered", "bad"): with_mood("csat.answered", "good"),
-    with_mood("nps.answered", "bad"): with_mood("nps.answered", "good"),
-}
-"""What puts a customer at risk, and what has mended it if it came later."""
+def _silence(facts: Facts, now: datetime) -> timedelta:
+    seen = last_sign(facts)
+    return now - seen if seen is not None else timedelta(0)

@@ -62,6 +62,7 @@ EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
+JourneyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 Words = Annotated[str, Field(min_length=1)]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
@@ -151,6 +152,68 @@ class Cap(_Part):
     def window(self) -> timedelta:
         """The window's length."""
         return timedelta(days=self.days)
+
+
+class Tier(_Part):
+    """How promotion treats a contact who has shown no sign of life for ``after_days``.
+
+    Attributes:
+        max, days: At most so many promotional touches in any window of so many days; None: no limit of its own.
+        journeys: Only these journeys may promote at all; empty: every one.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    after_days: Days
+    max: Annotated[int, Field(gt=0)] | None = None
+    days: Days | None = None
+    journeys: tuple[JourneyName, ...] = ()
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        if (self.max is None) != (self.days is None):
+            raise ValueError("max and days belong together")
+        if self.max is None and not self.journeys:
+            raise ValueError("changes nothing: give it max and days, or journeys")
+        return self
+
+
+class Priority(_Part):
+    """Which journey's promotion goes first where there is room for one.
+
+    Attributes:
+        journeys: The most important first; those not named come last, all alike.
+        hold_hours: How long a slot is kept for a more important touch once that may go out.
+    """
+
+    journeys: tuple[JourneyName, ...] = ()
+    hold_hours: Annotated[float, Field(gt=0, le=24)] = 1
+
+
+class Experiment(_Part):
+    """A part of the contacts who get nothing from some journeys, so that what these do can be measured.
+
+    Attributes:
+        hold_out: Their share; who is among them follows from the contact's id and the experiment's name.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    journeys: Annotated[tuple[JourneyName, ...], Field(min_length=1)]
+    hold_out: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class Breaker(_Part):
+    """What is far from usual: then a journey's promotion stops, and a person is asked.
+
+    Attributes:
+        window_minutes: The span that is looked at.
+        sends, entries: So many promotional touches of one journey, and entries into it, are never too many.
+        times_usual: Beyond that, so many times what was usual in such a span over the last four weeks.
+    """
+
+    window_minutes: Annotated[float, Field(gt=0, le=1440)]
+    sends: Annotated[int, Field(gt=0)]
+    entries: Annotated[int, Field(gt=0)]
+    times_usual: Annotated[float, Field(ge=1)]
 
 
 class StatedCap(Cap):
@@ -347,6 +410,11 @@ class Policy(_Part):
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()
+    tiers: Annotated[tuple[Tier, ...], Field(alias="tier")] = ()
+    priority: Priority = Priority()
+    experiments: Annotated[tuple[Experiment, ...], Field(alias="experiment")] = ()
+    echo_days: Days = 2
+    breaker: Breaker
     frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
 
 

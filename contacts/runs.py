@@ -115,9 +115,9 @@ async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: dat
     await journal.write(conn, *entries)
 
 
-async def tell(conn: AsyncConnection, run: Run, event: Happening, patterns: Sequence[str], now: datetime) -> None:
+async def tell(conn: AsyncConnection, run_id: str, event: Happening, patterns: Sequence[str], now: datetime) -> None:
     """Lets a run hear an event, and which of its patterns the event completes."""
-    await _dispatch(conn, run.id, "event", {**envelope(event), "patterns": list(patterns)}, now)
+    await _dispatch(conn, run_id, "event", {**envelope(event), "patterns": list(patterns)}, now)
 
 
 async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:

@@ -89,6 +89,7 @@ runs = sa.Table(
         unique=True,
         postgresql_where=sa.text("exited_at IS NULL AND ended_at IS NULL"),
     ),
+    sa.Index("runs_of_journey", "journey", "started_at"),
     sa.Index("runs_by_key", "journey", "key", postgresql_where=sa.text("key IS NOT NULL")),
     comment="One row a run; exited_at: an event ended it; ended_at: the workflow finished",
 )
@@ -125,6 +126,8 @@ touches = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("asked_at", _TIME, nullable=False),
     sa.Column("valid_until", _TIME, nullable=False),
+    sa.Column("wait_until", _TIME),
+    sa.Column("hold", sa.Text),
     sa.Column("claimed_at", _TIME),
     sa.Column("settled_at", _TIME),
     sa.Column("provider", sa.Text),
@@ -135,6 +138,8 @@ touches = sa.Table(
     sa.Column("template_hash", sa.Text),
     sa.Column("live", JSONB),
     sa.Index("touches_of_contact", "contact_id", "claimed_at"),
+    sa.Index("touches_of_journey", "journey", "claimed_at"),
+    sa.Index("touches_waiting", "contact_id", postgresql_where=sa.text("status = 'waiting'")),
     comment="status waiting, claimed, sent, unknown, failed or dropped",
 )
 
@@ -152,6 +157,22 @@ decisions = sa.Table(
     sa.Column("policy_version", sa.Text, nullable=False),
     sa.Column("code_version", sa.Text, nullable=False),
     comment="Every answer of the gate with what it was based on",
+)
+
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("opened_at", _TIME, nullable=False),
+    sa.Column("opened_by", sa.Text, nullable=False),
+    sa.Column("told_at", _TIME),
+    sa.Column("released_at", _TIME),
+    sa.Column("released_by", sa.Text),
+    sa.Index("pauses_open_once", "scope", "name", unique=True, postgresql_where=sa.text("released_at IS NULL")),
+    comment="Halts of a journey, a channel or everything; scope all, channel or journey; by an operator or the breaker",
 )
 
 handoffs = sa.Table(
