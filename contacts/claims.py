@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import gate, journal, store
-from contacts.facts import Facts
+from contacts.facts import Facts, mailed
 from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait
 from contacts.policy import Policy
 from contacts.tables import decisions, runs, touches
@@ -118,6 +118,9 @@ class Gate:
 
     async def settle(self, conn: AsyncConnection, touch_id: str, status: Status, now: datetime, **values: Any) -> None:
         """Records how a claimed touch ended: ``sent``, ``unknown`` or ``failed``, and tells the journal."""
+        whose = sa.select(touches.c.contact_id).where(touches.c.id == touch_id)
+        # Always the contact before the touch, as a claim does: two attempts must not wait for each other.
+        facts = await store.lock(conn, (await conn.execute(whose)).scalar_one())
         row = (
             await conn.execute(
                 sa.update(touches)
@@ -128,6 +131,8 @@ class Gate:
         ).one_or_none()
         if row is None:
             return
+        if status == "sent" and row.channel == "email":
+            await store.save(conn, mailed(facts, now))
         data = {
             "touch": row.template,
             "channel": row.channel,

@@ -222,6 +222,10 @@ class DateData(_Data):
     date: date
 
 
+class SegmentData(_Data):
+    segment: str
+
+
 DATA: dict[str, type[_Data]] = {
     "contact.identified": ContactData, "contact.updated": ContactData, "contact.merged": _Data,
     "contact.erased": _Data,
@@ -238,11 +242,15 @@ DATA: dict[str, type[_Data]] = {
     "call.missed": _Data, "deal.stage_changed": _Data, "contract.signed": _Data,
     "conversation.started": ConversationData, "conversation.ended": ConversationData,
     "feature.used": _Data, "usage.reported": _Data, "milestone.reached": _Data, "value.realized": _Data,
-    "message.delivered": MessageData, "message.opened": MessageData, "message.clicked": MessageData,
+    "message.sent": MessageData, "message.delivered": MessageData, "message.opened": MessageData,
+    "message.clicked": MessageData,
     "message.replied": MessageData, "message.bounced": MessageData, "message.complained": MessageData,
     "message.unsubscribed": MessageData,
     "survey.answered": _Data, "csat.answered": _Data, "nps.answered": _Data, "review.left": _Data,
-    "referral.made": _Data, "loyalty.acted": _Data, "engagement.lapsed": _Data, "date.approaching": DateData,
+    "referral.made": _Data, "loyalty.acted": _Data,
+    "engagement.lapsed": _Data, "customer.drifting": _Data, "onboarding.stuck": _Data, "usage.fell": _Data,
+    "support.silent": _Data, "date.approaching": DateData,
+    "segment.joined": SegmentData, "segment.left": SegmentData,
     "hold.opened": _Data, "hold.released": _Data,
     "handoff.opened": _Data, "handoff.acknowledged": _Data, "handoff.closed": _Data,
 }  # fmt: skip

@@ -147,6 +147,11 @@ class Facts:
         counts: Event type to how often it happened.
         topics: Topic to how often the contact looked into it.
         dates: Important dates by name (``renewal``), as ISO dates.
+        answers: The contact's own answers in forms and surveys, by question; the newest of each.
+        plan: What the contact subscribes to, as the newest event that named a plan said it.
+        spent: What was bought less what was given back, in minor units, by currency.
+        segments: Segments the contact is in, and since when; kept by the intake, see ``contacts.segments``.
+        segments_as: Which definition of each segment that was judged by.
     """
 
     contact_id: str
@@ -165,6 +170,11 @@ class Facts:
     counts: Mapping[str, int] = field(default_factory=dict)
     topics: Mapping[str, int] = field(default_factory=dict)
     dates: Mapping[str, Stamped] = field(default_factory=dict)
+    answers: Mapping[str, Stamped] = field(default_factory=dict)
+    plan: Stamped | None = None
+    spent: Mapping[str, int] = field(default_factory=dict)
+    segments: Mapping[str, datetime] = field(default_factory=dict)
+    segments_as: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
         """A profile field's value, or None."""
@@ -185,7 +195,7 @@ class Facts:
         return self.suppressions.get(f"{channel}:{address.lower()}")
 
     def flags(self) -> frozenset[str]:
-        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``erased``."""
+        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``erased``, ``in:<segment>``."""
         reachable = any(self.get(name) for name in ("email", "phone"))
         return frozenset(
             name
@@ -195,7 +205,7 @@ class Facts:
                 ("erased", self.erased_at is not None),
             )
             if true
-        )
+        ).union(f"in:{name}" for name in self.segments)
 
     def active_holds(self, now: datetime) -> tuple[Hold, ...]:
         """Holds in force, oldest first."""
@@ -209,6 +219,7 @@ def apply(facts: Facts, event: Happening, policy: Policy) -> Facts:
     facts = _consent(facts, event, policy)
     facts = _holds(facts, event, policy)
     facts = _suppress(facts, event)
+    facts = _dealings(facts, event)
     return _life(facts, event, policy)
 
 
@@ -302,8 +313,34 @@ def _suppress(facts: Facts, event: Happening) -> Facts:
     return replace(facts, suppressions=_joined(facts.suppressions, {f"{channel}:{address}": new}, _since_first))
 
 
+def _dealings(facts: Facts, event: Happening) -> Facts:
+    data, at = event.data, event.occurred_at
+    changes: dict[str, Any] = {}
+    if event.type in ("form.submitted", "survey.answered") and isinstance(data.get("answers"), Mapping):
+        said = {str(q): Stamped(a, at, event.id) for q, a in data["answers"].items() if a not in (None, "", [], {})}
+        changes["answers"] = _joined(facts.answers, said, _weightier)
+    if event.type.startswith("subscription.") and data.get("plan"):
+        plan = {name: data[name] for name in ("plan", "value", "currency", "subscription_id") if name in data}
+        new = Stamped(plan, at, event.id)
+        changes["plan"] = new if facts.plan is None else _weightier(facts.plan, new)
+    sign = {"purchase.completed": 1, "purchase.refunded": -1}.get(event.type, 0)
+    value, currency = data.get("value"), data.get("currency")
+    if sign and isinstance(value, int) and isinstance(currency, str):
+        changes["spent"] = {**facts.spent, currency: facts.spent.get(currency, 0) + sign * value}
+    return replace(facts, **changes)
+
+
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
-_OWN_WORDS = ("handoff.", "hold.", "consent.", "message.", "contact.updated", "contact.merged", "contact.erased")
+_OWN_WORDS = (
+    "handoff.",
+    "hold.",
+    "segment.",
+    "consent.",
+    "message.",
+    "contact.updated",
+    "contact.merged",
+    "contact.erased",
+)
 
 
 def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -337,6 +374,17 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         stamped = {name: Stamped(day, at, event.id) for name, day in named.items()}
         changes["dates"] = _joined(facts.dates, stamped, _weightier)
     return replace(facts, score=score, **changes)
+
+
+def mailed(facts: Facts, at: datetime) -> Facts:
+    """The facts after an e-mail went out: from then on it can be read, or not."""
+    type = "message.sent"
+    return replace(
+        facts,
+        last={**facts.last, type: max(at, facts.last.get(type, at))},
+        first={**facts.first, type: min(at, facts.first.get(type, at))},
+        counts={**facts.counts, type: facts.counts.get(type, 0) + 1},
+    )
 
 
 _INTEREST = ("page.viewed", "resource.downloaded", "webinar.attended", "feature.used")
@@ -387,6 +435,10 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         counts=_joined(kept.counts, gone.counts, int.__add__),
         topics=_joined(kept.topics, gone.topics, int.__add__),
         dates=_joined(kept.dates, gone.dates, _weightier),
+        answers=_joined(kept.answers, gone.answers, _weightier),
+        plan=_weightier(kept.plan, gone.plan) if kept.plan and gone.plan else kept.plan or gone.plan,
+        spent=_joined(kept.spent, gone.spent, int.__add__),
+        segments=_joined(kept.segments, gone.segments, min),
     )
 
 

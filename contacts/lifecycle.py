@@ -6,12 +6,9 @@ Both come with the reasons that made them so, since people act on them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from contacts.facts import Facts
-from contacts.policy import Policy
-
-Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
+from contacts.policy import Policy, Stage
 
 STAGE_GOALS: Mapping[Stage, str] = {
     "visitor": "learns what we are for, and gets a reason to leave an address",
@@ -105,9 +102,14 @@ def _after(facts: Facts, type: str, *than: str) -> bool:
 
 
 def _latest(facts: Facts, now: datetime) -> timedelta:
-    seen = [at for type, at in facts.last.items() if type not in _NOT_A_SIGN]
+    seen = [at for type, at in facts.last.items() if type.startswith(_SIGNS_OF_LIFE)]
     return now - max(seen) if seen else timedelta(0)
 
 
-_NOT_A_SIGN = frozenset({"message.delivered", "message.bounced", "engagement.lapsed", "date.approaching"})
-"""What happens without the contact doing anything."""
+_SIGNS_OF_LIFE = (
+    "page.", "resource.", "form.", "webinar.", "checkout.started", "purchase.completed", "subscription.started",
+    "ticket.opened", "meeting.booked", "meeting.completed", "call.missed", "contract.", "conversation.", "feature.",
+    "milestone.", "value.", "message.opened", "message.clicked", "message.replied", "survey.", "csat.", "nps.",
+    "review.", "referral.", "loyalty.", "custom.",
+)  # fmt: skip
+"""What a contact does; everything else happens to them, or is of our own making."""

@@ -7,10 +7,10 @@ import hashlib
 import tomllib
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from contacts import events
 from contacts.specs import Condition, Purpose
@@ -18,6 +18,7 @@ from contacts.specs import Condition, Purpose
 Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
 MarketingPurpose = Literal["promotional", "lifecycle"]
 HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
 Days = Annotated[float, Field(gt=0, le=3650)]
 
 
@@ -37,6 +38,9 @@ EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
+Words = Annotated[str, Field(min_length=1)]
+Values = Annotated[tuple[str, ...], Field(min_length=1)]
+Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
 
 
 class PolicyError(ValueError):
@@ -146,9 +150,9 @@ class Silence(_Part):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    event: str
-    after: Annotated[tuple[str, ...], Field(min_length=1)]
-    none_of: Annotated[tuple[str, ...], Field(min_length=1)]
+    event: EventType
+    after: Annotated[tuple[EventType, ...], Field(min_length=1)]
+    none_of: Annotated[tuple[EventType, ...], Field(min_length=1)]
     days: Days
     only: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -161,6 +165,69 @@ class ImportantDate(_Part):
 
     name: str
     days_before: tuple[Annotated[int, Field(ge=0, le=366)], ...]
+
+
+class Did(_Part):
+    """Something the contact did: ``times`` in all, the last time ``within_days``."""
+
+    on: EventType
+    times: Annotated[int, Field(gt=0)] = 1
+    within_days: Days | None = None
+
+    @field_validator("on")
+    @classmethod
+    def _not_our_own(cls, value: str) -> str:
+        if value.startswith("segment."):
+            raise ValueError("a segment cannot depend on joining or leaving one")
+        return value
+
+    def __str__(self) -> str:
+        times = f" {self.times} times" if self.times > 1 else ""
+        return self.on + times + (f" in the last {self.within_days:g} days" if self.within_days else "")
+
+
+class Segment(_Part):
+    """A named condition on the facts: a contact is in the segment while every part that is given holds.
+
+    Attributes:
+        who: Who they are, in words.
+        decides: What is done differently for them; a segment that changes nothing should not be here.
+        only, unless: ``known``, ``customer``, ``strong``.
+        stages: One of these lifecycle stages.
+        spent_at_least: Minor units by currency; one of them is enough.
+        topics: One of these was looked into.
+        came_with: Fields of the event that first brought the contact here (``type``, ``source``, ``campaign``) and the
+            values each may have.
+        answered: The contact's own answers, by question, likewise.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    who: Words
+    decides: Words
+    only: tuple[Flag, ...] = ()
+    unless: tuple[Flag, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    strength_at_least: Annotated[int, Field(ge=1, le=100)] | None = None
+    score_at_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    spent_at_least: dict[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Annotated[int, Field(gt=0)]] = Field(
+        default_factory=dict
+    )
+    topics: tuple[str, ...] = ()
+    did: tuple[Did, ...] = ()
+    did_not: tuple[Did, ...] = ()
+    came_with: dict[str, Values] = Field(default_factory=dict)
+    answered: dict[str, Values] = Field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the conditions do."""
+        return hashlib.sha256(self.model_dump_json(exclude={"who", "decides"}).encode()).hexdigest()[:12]
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set - {"name", "who", "decides"}:
+            raise ValueError("has no condition, so everybody would be in it")
+        return self
 
 
 class Defaults(_Part):
@@ -188,6 +255,13 @@ class Brand(_Part):
     reply_to: str
 
 
+def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    names = [segment.name for segment in segments]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"there are two segments {twice[0]!r}")
+    return segments
+
+
 class Policy(_Part):
     """The whole file. ``version`` is a fingerprint of its text, kept with every decision made under it."""
 
@@ -200,6 +274,7 @@ class Policy(_Part):
     lifecycle: Lifecycle
     silence: tuple[Silence, ...] = ()
     dates: tuple[ImportantDate, ...] = ()
+    segments: Annotated[tuple[Segment, ...], Field(alias="segment"), AfterValidator(_named_once)] = ()
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()

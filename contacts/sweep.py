@@ -42,6 +42,7 @@ async def sweep_page(intake: Intake, now: datetime, *, after: str | None = None,
         rows = (await conn.execute(query.order_by(contacts.c.id).limit(size))).all()
     recorded = 0
     for row in rows:
+        recorded += await intake.refresh(row.id, now)
         facts = store.read_facts(row.facts)
         for ripe in due(facts, intake.policy):
             if ripe.at <= now:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +28,7 @@ from temporalio.testing import WorkflowEnvironment
 import worker
 from connectors.configured import Outlets
 from connectors.recording import Recording
-from contacts import database, journal, migrate, store, tables
+from contacts import database, journal, migrate, segments, store, tables
 from contacts.absence import due
 from contacts.clock import Clock
 from contacts.facts import CHANNELS
@@ -152,6 +154,16 @@ class _Play:
                 )
                 known = [store.read_facts(document) for document in rows.scalars()]
             ahead = [ripe.at for facts in known for ripe in due(facts, self._policy) if now < ripe.at < moment]
+            days = ceil((moment - now) / timedelta(days=1))
+            ahead += islice(
+                (
+                    day
+                    for day in (now + timedelta(days=n) for n in range(1, days))
+                    for facts in known
+                    if segments.counted(facts, self._policy, day) != facts
+                ),
+                1,
+            )
             await self._skip_to(clock, min(ahead, default=moment))
             if not ahead:
                 return
