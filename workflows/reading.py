@@ -19,6 +19,7 @@ from workflows.expressions import SCOPES, Known, Namespace, Options, falls_throu
 _ASKS = ("send", "wait", "sleep", "hand_off", "approval", "record_event")
 _NO_CONTEXT = ("template", "purpose", "channel", "valid_for")
 _UNITS = ("days", "hours", "minutes")
+_CHANNEL = inspect.signature(Journey.send).parameters["channel"].default
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ class _Code:
     def _sends(self, line: int, templates: Options, named: Mapping[str | None, Options]) -> Iterator[Send]:
         names = [self._text(option) for option in templates]
         purposes = [self._text(option) for option in named.get("purpose", ())] or [self._card.purpose]
-        channels = [self._text(option) for option in named.get("channel", ())] or ["email"]
+        channels = [self._text(option) for option in named.get("channel", ())] or [_CHANNEL]
         context = None if None in named else frozenset(name for name in named if name and name not in _NO_CONTEXT)
         for name, purpose, channel in product(names or [None], purposes, channels):
             if name is None:
