@@ -1,10 +1,12 @@
-"""Each check finds the fault that is seeded for it, and only that one."""
+"""Every check finds the fault that is seeded for it, and only that one."""
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from textwrap import dedent, indent
@@ -14,8 +16,15 @@ from typer.testing import CliRunner
 
 import cli
 import templates
+from activities import deliver
+from contacts import policy as policies
+from contacts.policy import Policy
+from contacts.segments import JOINED, LEFT
 from ops import scenario
-from ops.lint import Finding, Library, lint
+from ops.checks.knowledge import FLAGS
+from ops.checks.library import Library
+from ops.checks.messages import TOLD, TOLD_BY_ENTRY
+from ops.lint import CHECKS, Finding, lint
 from templates.render import Templates
 from workflows import registry
 from workflows.base import Journey
@@ -23,6 +32,15 @@ from workflows.reading import flow_of
 
 TODAY = date(2026, 11, 22)
 SHIPPED = Path(next(iter(templates.__path__)))
+RULES = (Path(__file__).parents[2] / "policy.toml").read_text()
+
+SEGMENT = """
+[[segment]]
+name = "readers"
+who = "who reads a lot"
+decides = "what they get to read"
+topics = ["seo"]
+"""
 
 CARD = {
     "trigger": 'on("form.submitted")',
@@ -37,7 +55,7 @@ CARD = {
     "review_by": "date(2026, 11, 22)",
 }
 
-HEAD = "from datetime import date\n\nfrom workflows.base import *\nfrom contacts.specs import often\n"
+HEAD = "from datetime import date\n\nfrom workflows.base import *\n"
 
 STAGE = """
 async def only(self):
@@ -106,6 +124,7 @@ def told(*expect: dict[str, object], never: tuple[dict[str, object], ...] = ()) 
 
 
 ENOUGH = (told({"day": 0, "touch": "reminder"}), told({"kind": "enter", "journey": "tiny"}))
+BOTH = (*ENOUGH, told({"kind": "enter", "journey": "other"}))
 
 
 def found(
@@ -113,12 +132,154 @@ def found(
     folder: Path,
     scenarios: tuple[scenario.Scenario, ...] = ENOUGH,
     today: date = TODAY,
+    rules: str = "",
 ) -> list[Finding]:
-    return lint(Library([flow_of(cls) for cls in journeys], Templates(folder), scenarios, today))
+    """What is found in these journeys, these templates and a policy without segments but for ``rules``."""
+    file = folder.parent / "policy.toml"
+    file.write_text(RULES.partition("[[segment]]")[0] + rules)
+    flows = [flow_of(cls) for cls in journeys]
+    return lint(Library(flows, Templates(folder), folder, scenarios, policies.load(file), file, today))
 
 
 def codes(findings: list[Finding]) -> list[str]:
     return [finding.code for finding in findings]
+
+
+def also(asked: str) -> str:
+    """A journey that asks for this too, in its last line."""
+    return written(f"{STAGE}    {asked}\n")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault to seed, what stands in the line at which it must be found, and what must be said of it."""
+
+    code: str
+    at: str
+    says: str
+    today: date = TODAY
+    scenarios: tuple[scenario.Scenario, ...] = BOTH
+
+
+LOST = """
+async def only(self):
+    await self.send("reminder")
+
+async def lost(self): ...
+"""
+ROUND = """
+async def only(self):
+    await self.send("reminder")
+    return self.again
+
+async def again(self):
+    return self.again
+"""
+DEAF = 'await self.wait(on("message.replied", channel="sms"), days=1)'
+IDLE = 'async def only(self):\n    await self.sleep(days=2)\n    await self.send("reminder")\n'
+SOLD = """
+Twenty questions were asked. Here are 20% off for you. Save up to 40 on the rest. Order now and use the voucher code.
+"""
+
+FAULTS = {
+    "no-limit": Fault(also('await self.wait(on("custom.news"))'), "custom.news", "waits for news, but not how long"),
+    "wait-without-exit": Fault(
+        written(IDLE, exits='[on("contact.erased")]'), "sleep", "waits 2 days, and then a message goes out"
+    ),
+    "unreachable": Fault(written(LOST), "async def lost", "no stage leads to lost:"),
+    "no-way-out": Fault(written(ROUND), "async def again", "again comes round to itself"),
+    "never-starts": Fault(written(trigger='on("message.replied")'), "trigger=", "message replied ends it too"),
+    "unseen-exit": Fault(
+        written(exits='[on("message.replied"), on("message.replied", channel="sms")]'),
+        "exits=",
+        "message replied (channel: sms) ends the run already",
+    ),
+    "deaf-wait": Fault(also(DEAF), "wait(", "the run ends on message replied (channel: sms)"),
+    "unknown-event": Fault(
+        also('await self.wait(on("page.vewed"), days=1)'), "page.vewed", "there is no event page.vewed"
+    ),
+    "unknown-flag": Fault(written(only='["loyal"]'), "only=", "no contact is ever 'loyal'; there is at_risk"),
+    "unused-segment": Fault(written(), 'name = "readers"', "segment readers changes nothing"),
+    "same-trigger": Fault(written() + written(name="Other"), "trigger=", "form submitted starts other too"),
+    "no-ticket-hold": Fault(
+        also('await self.send("reminder", purpose=LIFECYCLE)'), "LIFECYCLE", "but sent as lifecycle"
+    ),
+    "no-opt-out": Fault(
+        also('await self.send("receipt")'), "receipt", "without a way to opt out, but sent as promotional"
+    ),
+    "wrong-channel": Fault(also('await self.send("reminder", channel="sms")'), "sms", "reminder is written for email"),
+    "undeclared-context": Fault(also('await self.send("reminder", plan="M")'), "plan=", "reminder declares no plan"),
+    "missing-context": Fault(also('await self.send("needy")'), "needy", "needy cannot do without days"),
+    "unknown-template": Fault(also('await self.send("remnider")'), "remnider", "there is no template remnider"),
+    "unsent-template": Fault(written(), "channel =", "no journey sends it"),
+    "urgency": Fault(also('await self.send("rush")'), "Last chance", "it says 'last chance' and knows of no end"),
+    "too-promotional": Fault(
+        written(
+            'async def only(self):\n    for name in ("reminder", "second"):\n'
+            "        await self.send(name, purpose=PROMOTIONAL)\n",
+            purpose="LIFECYCLE",
+        ),
+        "purpose=",
+        "2 promotional messages (reminder, second), and a lifecycle journey may send 1",
+    ),
+    "oversold": Fault(
+        also('await self.send("sold", purpose=LIFECYCLE)'), "channel =", "sentences sell (here are 20% off for you.)"
+    ),
+    "overdue": Fault(written(), "review_by=", "by 22 Nov 2026: look at it with tests", date(2026, 11, 23)),
+    "missing-scenario": Fault(written(), "class Tiny", "1 of 2", scenarios=ENOUGH[:1]),
+}
+"""One for each check. What else they need stands in ``seeded``."""
+
+
+@pytest.fixture
+def seeded(folder: Path) -> Callable[[str], str]:
+    """Seeds what a fault needs besides its journey; returns the policy's additional lines."""
+
+    def seed(code: str) -> str:
+        match code:
+            case "no-opt-out":
+                another_template(folder, "receipt", purpose="transactional")
+            case "missing-context":
+                another_template(folder, "needy")
+                file = folder / "messages" / "needy.toml"
+                text = file.read_text().replace("[context]", '[context]\ndays = { type = "integer" }')
+                file.write_text(re.sub(r"(\[samples\.\w+\])", r"\1\ndays = 3", text))
+            case "unsent-template":
+                another_template(folder, "forgotten")
+            case "urgency":
+                another_template(folder, "rush", subject="Last chance")
+            case "too-promotional":
+                another_template(folder, "second")
+            case "oversold":
+                another_template(folder, "sold", purpose="lifecycle")
+                copy = folder / "messages" / "sold.j2"
+                copy.write_text(
+                    '{% extends "layout.j2" %}{% block body %}{% call p() %}' + SOLD + "{% endcall %}{% endblock %}"
+                )
+            case "unused-segment":
+                return SEGMENT
+        return ""
+
+    return seed
+
+
+def test_every_check_has_a_fault_that_it_finds() -> None:
+    assert FAULTS.keys() == CHECKS.keys()
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_a_seeded_fault_is_found_and_nothing_else(
+    load: Load, folder: Path, seeded: Callable[[str], str], code: str
+) -> None:
+    fault = FAULTS[code]
+    rules = seeded(code)
+    findings = found(load(fault.code), folder, fault.scenarios, fault.today, rules)
+    assert set(codes(findings)) == {code}
+    first = findings[0]
+    file = folder.parent / first.file
+    text = file.read_text() if file.exists() and not first.file.startswith("tiny_") else HEAD + fault.code
+    assert fault.at in text.splitlines()[first.line - 1]
+    assert fault.says in str(findings)
 
 
 def test_a_sound_journey_has_no_finding(load: Load, folder: Path) -> None:
@@ -128,22 +289,22 @@ def test_a_sound_journey_has_no_finding(load: Load, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ('await self.wait(on("a.b"))', "waits for a.b, but not how long"),
-        ('await self.wait(on("a.b"), until=None)', "waits for a.b, but not how long"),
-        ("await self.sleep()", "sleeps no time, but not how long"),
+        ('await self.wait(on("custom.news"))', "waits for news, but not how long"),
+        ('await self.wait(on("custom.news"), until=None)', "waits for news, but not how long"),
+        ("await self.sleep()", "waits for no time, but not how long"),
     ],
 )
 def test_no_limit(load: Load, folder: Path, asked: str, said: str) -> None:
-    (finding,) = found(load(written(f"{STAGE}    {asked}\n")), folder)
-    assert (finding.code, finding.line) == ("no-limit", (HEAD + written()).count("\n"))
+    (finding,) = found(load(also(asked)), folder)
+    assert finding.code == "no-limit"
     assert said in finding.what
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        'await self.wait(on("a.b"), days=1)',
-        'await self.wait(on("a.b"), until=self.after(days=1))',
+        'await self.wait(on("custom.news"), days=1)',
+        'await self.wait(on("custom.news"), until=self.after(days=1))',
         'await self.hand_off("Look.")',
         'await self.approval("a gift", days=2)',
         "await self.sleep(hours=1)",
@@ -179,7 +340,7 @@ def test_unreachable(load: Load, folder: Path) -> None:
         ("self.memory.clear()", ["no-way-out", "no-way-out"]),
         ("await self.facts()", ["no-way-out", "no-way-out"]),
         ("await self.sleep(days=1)", []),
-        ('await self.wait(on("a.b"), days=1)', []),
+        ('await self.wait(on("custom.news"), days=1)', []),
         ('await self.hand_off("Look.")', []),
         ('await self.send("reminder")', []),
     ],
@@ -212,15 +373,14 @@ def test_a_stage_that_comes_round_to_itself_has_no_way_out(load: Load, folder: P
     assert codes(found(load(written(stages)), folder)) == ["no-way-out"]
 
 
-VIEWED = 'on("page.viewed", "page.read", page="pricing")'
-BOTH = (*ENOUGH, told({"kind": "enter", "journey": "other"}))
+VIEWED = 'on("page.viewed", "custom.read", page="pricing")'
 
 
 @pytest.mark.parametrize(
     "other",
     [
         {"trigger": 'on("page.viewed")'},
-        {"trigger": '[on("a.b"), on("page.read", page=["pricing", "plans"], site="x")]'},
+        {"trigger": '[on("custom.news"), on("custom.read", page=["pricing", "plans"], site="x")]'},
         {"trigger": '[often(on("page.viewed"), times=2, days=7)]'},
         {"trigger": 'on("page.viewed")', "only": '["known"]'},
         {"trigger": 'on("page.viewed")', "unless": '["known"]'},
@@ -237,11 +397,11 @@ def test_same_trigger(load: Load, folder: Path, other: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"trigger": 'on("page.seen", page="pricing")'},
+        {"trigger": 'on("custom.seen", page="pricing")'},
         {"trigger": 'on("page.viewed", page="plans")'},
         {"trigger": 'on("page.viewed")', "only": '["customer"]'},
         {"trigger": 'on("page.viewed")', "exits": '[on("page.viewed", page="pricing")]'},
-        {"trigger": 'on("page.viewed")', "success": 'on("page.viewed")'},
+        {"trigger": 'on("page.viewed")', "success": 'on("page.viewed", "custom.read", page="pricing")'},
         {"trigger": 'on("page.viewed")', "purpose": "TRANSACTIONAL"},
     ],
 )
@@ -384,7 +544,9 @@ expect: [{touch: welcome}, {touch: nurture_clarity}, {touch: checkout_help}, {to
 
 @pytest.fixture
 def sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The command sees one journey that is sound, and a folder of scenarios."""
+    """The command sees one journey that is sound, a policy without segments, and a folder of scenarios."""
+    (tmp_path / "policy.toml").write_text(RULES.partition("[[segment]]")[0])
+    monkeypatch.setenv("PERENNIAL_POLICY_FILE", str(tmp_path / "policy.toml"))
     checkout = next(cls for cls in registry.JOURNEYS if cls.card.name == "abandoned-checkout")
     monkeypatch.setattr(registry, "JOURNEYS", (checkout,))
     for name in ("one.yaml", "two.yaml"):
