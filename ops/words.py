@@ -68,7 +68,7 @@ def step(asked: Step) -> str:
         case Note():
             return f"records {event(asked.type) if asked.type else 'what happened'}"
         case Look():
-            return f"looks whether they are {flag(asked.flag)}"
+            return f"looks whether {flag(asked.flag)}"
 
 
 def _at_most(limit: str | None) -> str:

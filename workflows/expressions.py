@@ -45,7 +45,7 @@ class Namespace:
         known = dict(given)
         for _ in range(2):  # in a loop a name may be used before the line that gives it another value
             for name, value in self._assigned(method.body, known):
-                found = (ast.Name(name),) if value is None else options(value, known)
+                found = (_unknown(name),) if value is None else options(value, known)
                 known[name] = _different((*known.get(name, ()), *found))
         return known
 
@@ -58,7 +58,7 @@ class Namespace:
         defaults = [*spec.defaults, *(d for d in spec.kw_defaults if d is not None)]
         defaulted = [*positional[len(positional) - len(spec.defaults) :]]
         defaulted += [a.arg for a, d in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if d is not None]
-        given: dict[str, Options] = {name: (ast.Name(name),) for name in names}
+        given: dict[str, Options] = {name: (_unknown(name),) for name in names}
         if None not in named:
             given |= {name: (default,) for name, default in zip(defaulted, defaults, strict=True)}
         if not any(isinstance(arg, ast.Starred) for arg in call.args):
@@ -66,7 +66,7 @@ class Namespace:
         given |= {name: value for name, value in named.items() if name in given}
         if spec.kwarg is not None and None not in named:
             rest = {name: value for name, value in named.items() if name is not None and name not in given}
-            values = [value[0] if len(value) == 1 else ast.Name(name) for name, value in rest.items()]
+            values = [value[0] if len(value) == 1 else _unknown(name) for name, value in rest.items()]
             given[spec.kwarg.arg] = (ast.Dict([ast.Constant(name) for name in rest], values),)
         return given
 
@@ -192,6 +192,11 @@ def _bound(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, ast.
             yield from (
                 (n.id, None) for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
             )
+
+
+def _unknown(name: str) -> ast.expr:
+    # In a context for storing it has no value, even if the file has something of that name.
+    return ast.Name(name, ast.Store())
 
 
 def _different(found: Options) -> Options:

@@ -7,9 +7,10 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from textwrap import dedent, indent
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -18,8 +19,8 @@ import cli
 import templates
 from activities import deliver
 from contacts import policy as policies
-from contacts.policy import Policy
-from contacts.segments import JOINED, LEFT
+from contacts.facts import Facts, Stamped
+from contacts.lifecycle import Standing
 from ops import scenario
 from ops.checks.knowledge import FLAGS
 from ops.checks.library import Library
@@ -93,12 +94,14 @@ def load(tmp_path: Path) -> Iterator[Load]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Templates of one message, ``reminder``, which is promotional."""
-    copied = Path(shutil.copytree(SHIPPED, tmp_path / "templates"))
-    for file in copied.glob("messages/*.*"):
-        if file.stem != "nurture_reminder":
-            file.unlink()
-        else:
-            file.rename(file.with_stem("reminder"))
+
+    def others(folder: str, names: list[str]) -> list[str]:
+        files = [name for name in names if Path(name).suffix]
+        return [n for n in files if Path(n).stem != "nurture_reminder"] if Path(folder).name == "messages" else []
+
+    copied = Path(shutil.copytree(SHIPPED, tmp_path / "templates", ignore=others))
+    for file in copied.glob("messages/nurture_reminder.*"):
+        file.rename(file.with_stem("reminder"))
     return copied
 
 
@@ -530,6 +533,155 @@ def test_missing_scenario(
     load: Load, folder: Path, scenarios: tuple[scenario.Scenario, ...], expected: list[str]
 ) -> None:
     assert codes(found(load(written()), folder, scenarios)) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ('on("usage.fallen")', "there is no event usage.fallen"),
+        ('on("date.approaching", name="easter")', "no date.approaching ever has name='easter'"),
+        ('on("date.approaching", days=7)', "no date.approaching ever has days=7"),
+        ('on("date.approaching", date="soon")', "no date.approaching ever has date='soon'"),
+        ('on("segment.joined", segment="writers")', "no segment.joined ever has segment='writers'"),
+        ('on("message.clicked", machine="no")', "no message.clicked ever has machine='no'"),
+        ('on("checkout.started", checkout_id=None)', "no checkout.started ever has checkout_id=None"),
+        ('on("consent.granted", purpose=["news", "offers"])', "no consent.granted ever has purpose="),
+        ('often(on("page.viewed"), times=2, days=7, without=on("demo.booked"))', "there is no event demo.booked"),
+    ],
+)
+def test_what_can_never_happen(load: Load, folder: Path, condition: str, why: str) -> None:
+    for code in (also(f"await self.wait({condition}, days=1)"), written(trigger=condition)):
+        (finding,) = found(load(code), folder)
+        assert finding.code == "unknown-event"
+        assert finding.what.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'on("date.approaching", name="renewal", days=45, date="2027-01-01")',
+        'on("ticket.solved", status=[None, "solved"], priority=None)',
+        'on("message.clicked", machine=False, channel="sms")',
+        'on("consent.granted", purpose=["promotional", "offers"])',
+        'on("custom.anything", at="all")',
+        'on("segment.left", segment="readers")',
+    ],
+)
+def test_what_can_happen(load: Load, folder: Path, condition: str) -> None:
+    findings = found(load(also(f"await self.wait({condition}, days=1)")), folder, rules=SEGMENT)
+    assert "unknown-event" not in codes(findings)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        written(trigger='on("segment.joined", segment="readers")'),
+        written(success='on("segment.left", segment=["readers", "writers"])'),
+        written(exits='[on("segment.left", segment="readers")]'),
+        written(only='["in:readers"]'),
+        written(unless='["in:readers"]'),
+        also('await self.wait(on("segment.joined", segment="readers"), days=1)'),
+        also('if "in:readers" in (await self.facts()).flags: await self.sleep(days=1)'),
+        also('flags = (await self.facts()).flags\n    if "in:readers" not in flags: await self.sleep(days=1)'),
+    ],
+)
+def test_a_segment_that_a_journey_asks_for_changes_something(load: Load, folder: Path, code: str) -> None:
+    assert found(load(code), folder, rules=SEGMENT) == []
+
+
+def test_a_segment_that_a_template_asks_for_changes_something(load: Load, folder: Path) -> None:
+    copy = folder / "messages" / "reminder.j2"
+    copy.write_text(copy.read_text() + '{# "in:readers" #}')
+    assert found(load(written()), folder, rules=SEGMENT) == []
+
+
+def test_a_segment_nobody_joins_or_asks_for_changes_nothing(load: Load, folder: Path) -> None:
+    journeys = load(written(exits='[on("segment.left"), on("message.replied")]'))
+    assert codes(found(journeys, folder, rules=SEGMENT)) == ["unused-segment"]
+
+
+def test_a_branch_on_a_flag_that_nobody_has_is_found(load: Load, folder: Path) -> None:
+    code = also('if "stron" in (await self.facts()).flags: await self.sleep(days=1)')
+    (finding,) = found(load(code), folder)
+    assert (finding.code, "no contact is ever 'stron'" in finding.what) == ("unknown-flag", True)
+
+
+def test_every_flag_there_is_may_be_asked_for() -> None:
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    known = {"email": Stamped("alice@example.com", now, "1")}
+    somebody = Facts("c", profile=known, customer_since=now, erased_at=now)
+    assert somebody.flags() <= FLAGS
+    assert Standing("lead", 100, ()).flags <= FLAGS
+
+
+def test_a_message_is_told_what_lint_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, object] = {}
+    monkeypatch.setattr(deliver, "render", lambda template, context, *_: told.update(context))
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    fields = ("first_name", "timezone", "company", "topic", "resource")
+    entry = {"type": "purchase.completed", "data": {"checkout_id": "c", "order_id": "o", "value": 1}}
+    facts = Facts("c", {f: Stamped("UTC", now, "1") for f in fields}, entry=Stamped(entry, now, "1"))
+    links = {"unsubscribe_url": "https://example.com/u", "preferences_url": "https://example.com/p"}
+    delivering = SimpleNamespace(
+        gate=SimpleNamespace(policy=policies.parse(RULES)), _links=lambda *_: links, links=lambda *_: links
+    )
+    request = SimpleNamespace(entry=entry, context={}, template="x", run=SimpleNamespace(now=now), purpose="lifecycle")
+    deliver.Deliver._render(delivering, request, facts)  # type: ignore[arg-type]
+    assert TOLD | TOLD_BY_ENTRY.keys() <= told.keys()
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        ('on("checkout.started")', []),
+        ('[on("checkout.started"), on("checkout.expired")]', []),
+        ('on("checkout.started", "page.viewed")', ["missing-context"]),
+        ('on("custom.checkout")', ["missing-context"]),
+    ],
+)
+def test_what_began_the_run_is_told_too(load: Load, folder: Path, trigger: str, expected: list[str]) -> None:
+    for ending in ("toml", "j2"):
+        shutil.copy(SHIPPED / "messages" / f"checkout_reminder.{ending}", folder / "messages")
+    journeys = load(written(f'{STAGE}    await self.send("checkout_reminder")\n', trigger=trigger))
+    assert codes(found(journeys, folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("card", "asked"),
+    [
+        ({"key": '"ticket_id"'}, 'await self.wait(on("message.replied"), days=1)'),
+        ({}, 'await self.wait(on("message.replied", "custom.news"), until=self.after(days=1))'),
+        ({"exits": '[on("message.replied", channel="sms")]'}, 'await self.wait(on("message.replied"), days=1)'),
+    ],
+)
+def test_only_what_surely_ends_the_run_is_not_heard(load: Load, folder: Path, card: dict[str, str], asked: str) -> None:
+    findings = found(load(written(f"{STAGE}    {asked}\n", **card)), folder)
+    assert codes(findings) == (["deaf-wait"] if "custom.news" in asked else [])
+
+
+@pytest.mark.parametrize(
+    ("stages", "exits", "expected"),
+    [
+        (IDLE, '[on("contact.erased"), on("conversation.started")]', []),
+        (IDLE, '[on("contact.erased")]', ["wait-without-exit"]),
+        (IDLE.replace("sleep(", 'wait(on("page.viewed"), '), '[on("contact.erased")]', []),
+        (f"{STAGE}    await self.sleep(days=3)\n", '[on("contact.erased")]', []),
+        (f"{IDLE.rpartition('    await')[0]}    return self.then\n{STAGE.replace('only', 'then')}",
+         '[on("contact.erased")]', ["wait-without-exit"]),
+    ],
+)  # fmt: skip
+def test_wait_without_exit(load: Load, folder: Path, stages: str, exits: str, expected: list[str]) -> None:
+    assert codes(found(load(written(stages, exits=exits)), folder)) == expected
+
+
+def test_urgency_has_the_line_of_copy_that_no_sample_shows(load: Load, folder: Path) -> None:
+    copy = folder / "messages" / "reminder.j2"
+    copy.write_text(
+        copy.read_text().replace("{% endblock %}", "{% if false %}\nLimited\ntime\n{% endif %}\n{% endblock %}")
+    )
+    (finding,) = found(load(written()), folder)
+    assert (finding.code, finding.file) == ("urgency", "templates/messages/reminder.j2")
+    assert copy.read_text().splitlines()[finding.line - 1] == "Limited"
 
 
 QUIET = """\
