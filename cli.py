@@ -438,6 +438,7 @@ def journeys_lint(scenarios: Scenarios = SCENARIOS, json: Json = False) -> None:
     import templates
     from contacts import policy
     from ops import lint
+    from ops.checks.library import Library
     from ops.output import Failure, JsonLines
     from settings import WrongSetting, load
     from templates.render import TemplateError, shipped
@@ -446,7 +447,7 @@ def journeys_lint(scenarios: Scenarios = SCENARIOS, json: Json = False) -> None:
 
     try:
         rules = load().policy_file
-        library = lint.Library(
+        library = Library(
             flows=[flow_of(cls) for cls in JOURNEYS],
             templates=shipped(),
             folder=Path(next(iter(templates.__path__))),

@@ -110,13 +110,13 @@ def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
 
 def journeys(pages: Sequence[CardPage]) -> RenderableType:
     """Every journey, a line each; what there is no room for is cut off."""
-    table = columns("journey", *(wide := ("starts on", "goal", "purpose, owner")), "sends", "told by", wrap=wide)
+    table = columns("journey", *(wide := ("starts", "goal", "owner")), "sends", "scenarios", wrap=wide)
     for page in pages:
         table.add_row(
             text(page.name, "cyan"),
             _one_line(" or ".join(page.trigger)),
             _one_line(page.goal),
-            _one_line(f"{page.purpose}, {page.owner}"),
+            _one_line(f"{page.owner} ({page.purpose})"),
             str(len(page.messages)),
             str(len(page.scenarios)),
         )
@@ -146,7 +146,7 @@ def card(page: CardPage) -> RenderableType:
         "review by": f"{page.review_by:%-d %b %Y}",
         "stages": ", ".join(page.stages),
         "hears": "\n".join(page.hears) or "nothing but its exits",
-        "told by": _listed(page.scenarios, "no scenario at hand"),
+        "scenarios": _listed(page.scenarios, "no scenario at hand"),
     }
     about = Padding(text(page.about), (0, 0, 1, 0))
     return Group(text(page.name, "bold cyan"), about, labelled((k, text(v)) for k, v in rows.items()))

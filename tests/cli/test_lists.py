@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from contacts import tables
-from tests.cli.world import NOW, World, ago, failed, perennial, said
+from tests.cli.world import NOW, ROOT, World, ago, failed, perennial, said
 from workflows.registry import CARDS
 
 
@@ -102,9 +102,17 @@ def test_journeys_are_listed_and_shown_without_a_database(here: Path) -> None:
 def test_a_journey_is_a_line_however_narrow(here: Path) -> None:
     for columns in (80, 200):
         head, *lines = perennial("journeys", "list", columns=columns).stdout.splitlines()
-        assert head.split()[0] == "journey"
+        assert head.split() == ["journey", "starts", "goal", "owner", "sends", "scenarios"]
         assert [line.split()[0] for line in lines] == [card.name for card in CARDS]
         assert max(map(len, lines)) <= columns
+
+
+def test_lint_and_docs_of_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    findings = said("journeys", "lint")
+    assert {finding["level"] for finding in findings} <= {"warning"}
+    assert said("journeys", "docs", "--check") == []
+    assert perennial("journeys", "docs", "--check").exit_code == 0
 
 
 def test_journeys_know_the_scenarios_that_tell_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
