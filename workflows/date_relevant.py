@@ -4,14 +4,15 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.moments import IN_TALKS, REPLIED, TUNED_OUT
 
 
 @journey(
     trigger=on("date.approaching", name="birthday"),
     audience="contacts who told us their birthday, allow marketing e-mail and have a subject they come back to",
     goal="the contact gets the three best things on the subject they look into most",
-    success=[on("page.viewed"), on("message.clicked", machine=False), on("message.replied")],
-    exits=[on("conversation.started", "handoff.opened"), on("message.unsubscribed")],
+    success=[on("page.viewed"), on("message.clicked", machine=False), REPLIED],
+    exits=[IN_TALKS, TUNED_OUT],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=300),

@@ -19,7 +19,6 @@ from workflows.expressions import SCOPES, Known, Namespace, Options, falls_throu
 _ASKS = ("send", "wait", "sleep", "hand_off", "approval", "record_event")
 _NO_CONTEXT = ("template", "purpose", "channel", "valid_for")
 _UNITS = ("days", "hours", "minutes")
-_CHANNEL = inspect.signature(Journey.send).parameters["channel"].default
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Send:
 
     Attributes:
         purpose: The card's, unless the send says so; None where it is decided at run time.
-        channel: Likewise.
+        channel: None where it is decided at run time, as the best of the template's unless the send names one.
         context: Names of what the template is given; None where they are decided at run time.
     """
 
@@ -257,7 +256,7 @@ class _Code:
     def _sends(self, line: int, templates: Options, named: Mapping[str | None, Options]) -> Iterator[Send]:
         names = [self._text(option) for option in templates]
         purposes = [self._text(option) for option in named.get("purpose", ())] or [self._card.purpose]
-        channels = [self._text(option) for option in named.get("channel", ())] or [_CHANNEL]
+        channels = [self._text(option) for option in named.get("channel", ())] or [None]
         context = None if None in named else frozenset(name for name in named if name and name not in _NO_CONTEXT)
         for name, purpose, channel in product(names or [None], purposes, channels):
             if name is None:

@@ -3,13 +3,14 @@
 from datetime import date
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
 
 @journey(
     trigger=on("webinar.attended"),
     audience="everybody who came to a session, leads and customers alike",
     goal="the attendee does one thing with what they heard, and has it at hand when they want it again",
-    success=on("resource.downloaded", "meeting.booked", "conversation.started", "message.replied"),
+    success=[on("resource.downloaded", "meeting.booked", "conversation.started"), REPLIED],
     exits=[on("contact.erased")],
     owner="lifecycle",
     purpose=LIFECYCLE,

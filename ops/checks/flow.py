@@ -72,10 +72,9 @@ def unseen_exit(library: Library) -> Faults:
     for flow in library.flows:
         card = flow.card
         for n, exit in enumerate(card.exits):
-            for one in each(exit):
-                if covered(one, (*card.success, *card.exits[:n])):
-                    what = f"{words.happening(one)} ends the run already, as success or by an earlier exit: take it out"
-                    yield at(flow, flow.line_of("exits")), what
+            if all(covered(one, (*card.success, *card.exits[:n])) for one in each(exit)):
+                what = f"{words.happening(exit)} ends the run already, as success or by an earlier exit: take it out"
+                yield at(flow, flow.line_of("exits")), what
 
 
 def deaf_wait(library: Library) -> Faults:
@@ -83,9 +82,11 @@ def deaf_wait(library: Library) -> Faults:
     for flow, step in library.steps:
         # With a key, such an event may be about another run of the same contact, and then ends nothing here.
         if isinstance(step, Wait) and flow.card.key is None:
-            for one in (one for condition in step.conditions for one in each(event(condition))):
-                if covered(one, (*flow.card.success, *flow.card.exits)):
-                    what = f"the run ends on {words.happening(one)} and never hears it here: take it out of the wait"
+            for condition in step.conditions:
+                if all(covered(one, (*flow.card.success, *flow.card.exits)) for one in each(event(condition))):
+                    what = (
+                        f"the run ends on {words.happening(condition)} and never hears it here: take it out of the wait"
+                    )
                     yield at(flow, step.line), what
 
 

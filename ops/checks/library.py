@@ -32,10 +32,13 @@ class Library:
 
     @cached_property
     def shown(self) -> Sequence[tuple[Declared, Sequence[str]]]:
-        """Every template with what its samples say."""
+        """Every version of every template, with what its samples say."""
         return [
-            (template, [_said(self.templates.render(template.name, sample)) for sample in template.samples.values()])
-            for template in self.templates.declared()
+            (
+                version,
+                [_said(self.templates.render(version.name, s, version.channel)) for s in version.samples.values()],
+            )
+            for version in self.templates.declared()
         ]
 
     @property
@@ -69,7 +72,7 @@ def at(flow: Flow, line: int) -> Place:
 
 def within(template: Declared, ending: str = "toml", line: int = 1) -> Place:
     """A line of one of a template's files."""
-    return Place("templates", f"templates/messages/{template.name}.{ending}", line)
+    return Place("templates", f"templates/messages/{template.file}.{ending}", line)
 
 
 def _said(message: Rendered) -> str:

@@ -120,7 +120,7 @@ def urgency(library: Library) -> Faults:
             continue
         seen: set[str] = set()
         for ending in ("toml", "j2"):
-            text = (library.folder / "messages" / f"{template.name}.{ending}").read_text(encoding="utf-8")
+            text = (library.folder / "messages" / f"{template.file}.{ending}").read_text(encoding="utf-8")
             for found in _URGENT.finditer(text):
                 seen.add(_plain(found.group()))
                 yield within(template, ending, text[: found.start()].count("\n") + 1), _leave_out(found.group())

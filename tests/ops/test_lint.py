@@ -647,16 +647,33 @@ def test_what_began_the_run_is_told_too(load: Load, folder: Path, trigger: str, 
 
 
 @pytest.mark.parametrize(
-    ("card", "asked"),
+    ("card", "heard", "expected"),
     [
-        ({"key": '"ticket_id"'}, 'await self.wait(on("message.replied"), days=1)'),
-        ({}, 'await self.wait(on("message.replied", "custom.news"), until=self.after(days=1))'),
-        ({"exits": '[on("message.replied", channel="sms")]'}, 'await self.wait(on("message.replied"), days=1)'),
+        ({}, 'on("message.replied")', ["deaf-wait"]),
+        ({}, 'on("message.replied", "purchase.completed", order_id="1")', ["deaf-wait"]),
+        ({}, 'on("message.replied", "custom.news")', []),
+        ({"key": '"ticket_id"'}, 'on("message.replied")', []),
+        ({"exits": '[on("message.replied", channel="sms")]'}, 'on("message.replied")', []),
     ],
 )
-def test_only_what_surely_ends_the_run_is_not_heard(load: Load, folder: Path, card: dict[str, str], asked: str) -> None:
-    findings = found(load(written(f"{STAGE}    {asked}\n", **card)), folder)
-    assert codes(findings) == (["deaf-wait"] if "custom.news" in asked else [])
+def test_only_what_surely_ends_the_run_is_not_heard(
+    load: Load, folder: Path, card: dict[str, str], heard: str, expected: list[str]
+) -> None:
+    code = written(f"{STAGE}    await self.wait({heard}, days=1)\n", **card)
+    assert codes(found(load(code), folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("exits", "expected"),
+    [
+        ('[on("message.replied"), on("purchase.completed")]', ["unseen-exit"]),
+        ('[on("message.replied"), on("message.replied", "purchase.completed", channel="sms")]', ["unseen-exit"]),
+        ('[on("message.replied"), on("conversation.started", "purchase.completed")]', []),
+        ('[on("message.replied", channel="sms"), on("message.replied")]', []),
+    ],
+)
+def test_only_exits_that_never_count_are_unseen(load: Load, folder: Path, exits: str, expected: list[str]) -> None:
+    assert codes(found(load(written(exits=exits)), folder)) == expected
 
 
 @pytest.mark.parametrize(

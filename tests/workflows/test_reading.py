@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from inspect import signature
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -12,6 +11,7 @@ import pytest
 from contacts.specs import Condition, InvalidCard, Pattern, often, on
 from ops import words
 from workflows.base import HANDOFF_ANSWERED, Journey
+from workflows.moments import REPLIED
 from workflows.reading import Approval, Flow, HandOff, Look, Note, Send, Sleep, StageFlow, Wait, card_of, flow_of
 from workflows.registry import CARDS, JOURNEYS
 
@@ -20,7 +20,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, PROMOTIONAL, Journey, always, days, journey, often, on
-from workflows.base import HANDOFF_ANSWERED as ANSWERED
+from workflows.moments import REPLIED as ANSWERED
 
 NEWS = on("page.viewed", page="news")
 WEEK = 7
@@ -41,8 +41,6 @@ class Tiny(Journey):
 
 FIRST = HEAD.count("\n") + 1
 """The line of the first stage."""
-
-DEFAULT = signature(Journey.send).parameters["channel"].default
 
 Load = Callable[[str], type[Journey]]
 
@@ -112,7 +110,7 @@ def test_a_stage_is_read_in_its_order_with_what_everything_says(load: Load) -> N
         "waits for page viewed (page: news), until day",
     ]
     sends = [step for step in flow.steps if isinstance(step, Send)]
-    assert [(s.purpose, s.channel) for s in sends] == [("promotional", DEFAULT), ("lifecycle", "sms"), (None, None)]
+    assert [(s.purpose, s.channel) for s in sends] == [("promotional", None), ("lifecycle", "sms"), (None, None)]
     assert leads(flow) == {"only": ((), True)}
 
 
@@ -290,8 +288,8 @@ def test_every_possibility_is_read(load: Load, body: str, expected: list[str]) -
         ("TWICE", [often(on("page.viewed", page="news"), times=2, days=7)]),
         ("often(NEWS, times=3, days=WEEK, without=on('a.b'), same='topic')",
          [often(on("page.viewed", page="news"), times=3, days=7, without=on("a.b"), same="topic")]),
-        ("ANSWERED", [HANDOFF_ANSWERED]),
-        ("NEWS if self.entry.x else ANSWERED", [on("page.viewed", page="news"), HANDOFF_ANSWERED]),
+        ("ANSWERED", [REPLIED]),
+        ("NEWS if self.entry.x else ANSWERED", [on("page.viewed", page="news"), REPLIED]),
         ("*(NEWS, TWICE)", [on("page.viewed", page="news"), often(on("page.viewed", page="news"), times=2, days=7)]),
         ("on('a.b', n=tuple(LESSONS))", [on("a.b", n=["one", "two"])]),
     ],
