@@ -132,8 +132,7 @@ def _page(flow: Flow, card: CardPage, templates: Sequence[Declared], scenarios: 
         "Other exits": _lines(card.exits),
         "Purpose": card.purpose,
         "Owner": _cell(card.owner),
-        "One run for each": (f"`{_cell(card.key)}`" if card.key else "")
-        + (", the newest only" if card.newest_only else ""),
+        "One run for each": f"`{_cell(card.key)}`{', the newest only' if card.newest_only else ''}" if card.key else "",
         "Re-entry": card.reentry,
         "May last": f"{card.max_run_days:g} days",
         "Review by": f"{card.review_by:%-d %B %Y}",

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import cli
-from contacts.specs import on
+from contacts.specs import LIFECYCLE, PROMOTIONAL, Card, always, days, on
 from ops import scenario
 from ops.journey_docs import SUBJECTS, diagram, label, pages, stale, write
 from ops.words import happening
 from templates.render import declared
-from workflows.reading import Flow, HandOff, StageFlow, flow_of
+from workflows.reading import Flow, HandOff, Send, StageFlow, Wait, flow_of
 from workflows.registry import JOURNEYS
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,48 @@ SCENARIOS = {
 }
 
 FLOWS = [flow_of(cls) for cls in JOURNEYS]
-NURTURE = next(flow for flow in FLOWS if flow.card.name == "nurture")
+
+PRICES = on("page.viewed", page="pricing")
+
+TRIAL = Flow(
+    Card(
+        name="trial",
+        trigger=(PRICES, on("resource.downloaded", kind="case_study")),
+        audience="whoever weighs us up",
+        goal="they can tell whether it is right for them",
+        success=(on("meeting.booked", "purchase.completed"),),
+        exits=(on("deal.stage_changed"), on("message.replied")),
+        owner="sales",
+        purpose=PROMOTIONAL,
+        reentry=always(),
+        max_run=days(30),
+        review_by=date(2027, 5, 1),
+        key="checkout_id",
+        newest_only=True,
+        only=("known", "in:high_value"),
+        unless=("new_customer",),
+        doc="Answers the question\nbehind the visit.",
+        messages=("nurture_clarity", "call_back"),
+        hears=(PRICES,),
+    ),
+    "workflows/trial.py",
+    1,
+    {},
+    (
+        StageFlow(
+            "clarify",
+            2,
+            (
+                Send(3, "nurture_clarity", PROMOTIONAL, None),
+                Wait(4, (PRICES,), "4 days"),
+                Wait(5, (PRICES,), "4 days"),
+            ),
+            ("hand_over", "clarify"),
+            may_end=False,
+        ),
+        StageFlow("hand_over", 6, (Send(7, "call_back", LIFECYCLE, "call"), HandOff(8, "Call.")), (), may_end=True),
+    ),
+)
 
 
 def written(*flows: Flow) -> dict[str, str]:
@@ -66,33 +108,39 @@ def test_the_index_has_a_line_for_every_journey() -> None:
 
 
 def test_a_page_has_the_card_and_the_way_through() -> None:
-    page = written()["nurture.md"]
+    page = written(TRIAL)["trial.md"]
     for part in (
-        "# nurture\n\nAnswers the question behind the visit;",
+        "# trial\n\nAnswers the question behind the visit.\n",
         "| Starts on | page viewed (page: pricing)<br>resource downloaded (kind: case_study) |",
-        "| Success | meeting booked or conversation started or purchase completed |",
+        "| For | whoever weighs us up (only known, only in high value, not new customer) |",
+        "| Success | meeting booked or purchase completed |",
         "| Other exits | deal stage changed<br>message replied |",
-        "| [nurture_clarity](../../templates/messages/nurture_clarity.j2) | email | promotional |",
-        f"\n## Scenarios\n\n- [{SCENARIOS['nurture-quiet'].name}](../../tests/scenarios/nurture-quiet.yaml)\n",
+        "| One run for each | `checkout_id`, the newest only |",
         "| May last | 30 days |",
-        "(not customer) |",
+        "| Listens for | page viewed (page: pricing) |",
+        "| [nurture_clarity](../../templates/messages/nurture_clarity.j2) | email | promotional |",
+        "| [call_back](../../templates/messages/call_back.j2) | call | lifecycle |",
+        f"\n## Scenarios\n\n- [{SCENARIOS['nurture-quiet'].name}](../../tests/scenarios/nurture-quiet.yaml)\n",
+        f"```mermaid\n{diagram(TRIAL)}\n```\n",
     ):
         assert part in page
-    assert f"```mermaid\n{diagram(NURTURE)}\n```\n" in page
-    assert "One run for each" not in page
-    assert "| One run for each | `checkout_id`, the newest only |" in written()["abandoned-checkout.md"]
+    keyless = replace(TRIAL, card=replace(TRIAL.card, key=None, only=(), unless=(), hears=()))
+    page = written(keyless)["trial.md"]
+    for part in ("One run for each", "Listens for", "not new customer"):
+        assert part not in page
 
 
 def test_the_picture_shows_every_way_in_through_and_out() -> None:
-    lines = [line.strip() for line in diagram(NURTURE).splitlines()]
+    lines = [line.strip() for line in diagram(TRIAL).splitlines()]
     assert lines[0] == "flowchart TD"
-    assert lines[1].endswith(" --> stage_assess")
     for line in (
-        'stage_prove["prove<br>sends nurture_proof<br>waits for page viewed (page: pricing), at most 6 days"]',
+        'entry(["page viewed (page: pricing)<br>or resource downloaded (kind: case_study)"]) --> stage_clarify',
+        'stage_clarify["clarify<br>sends nurture_clarity<br>waits for page viewed (page: pricing), at most 4 days"]',
+        'stage_hand_over["hand over<br>sends call_back by call<br>hands over: Call."]',
         "stage_clarify --> stage_hand_over",
-        "stage_clarify --> stage_prove",
+        "stage_clarify --> stage_clarify",
         'stage_hand_over --> completed(["completed"])',
-        'converted(["converted<br>meeting booked or conversation started or purchase completed"])',
+        'converted(["converted<br>meeting booked or purchase completed"])',
         'exited(["exited<br>deal stage changed<br>or message replied"])',
         'exhausted(["exhausted<br>after 30 days"])',
         "run -.-> anytime",
@@ -129,7 +177,7 @@ def test_no_text_breaks_out_of_its_label(texts: list[str]) -> None:
 def test_names_and_reasons_cannot_break_the_picture() -> None:
     reason = 'Asked "why (so much)?" | it\'s [urgent]; --> end'
     stage = StageFlow("end", 1, (HandOff(1, reason),), ("end",), may_end=False)
-    card = replace(NURTURE.card, trigger=(on("a.b", page='"]'),))
+    card = replace(TRIAL.card, trigger=(on("a.b", page='"]'),))
     drawn = diagram(Flow(card, "workflows/x.py", 1, {}, (stage,)))
     assert 'stage_end["end<br>hands over: Asked #34;why (so much)?#34;' in drawn
     assert "page: #34;#93;" in drawn
@@ -138,9 +186,9 @@ def test_names_and_reasons_cannot_break_the_picture() -> None:
 
 
 def test_a_bar_does_not_break_a_table() -> None:
-    odd = replace(NURTURE, card=replace(NURTURE.card, goal="this | that", owner="a|b"))
+    odd = replace(TRIAL, card=replace(TRIAL.card, goal="this | that", owner="a|b"))
     shown = written(odd)
-    assert "| Goal | this \\| that |" in shown["nurture.md"]
+    assert "| Goal | this \\| that |" in shown["trial.md"]
     assert "| this \\| that |" in shown["README.md"]
     assert "| a\\|b |" in shown["README.md"]
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from textwrap import dedent, indent
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -21,12 +20,13 @@ from activities import deliver
 from contacts import policy as policies
 from contacts.facts import Facts, Stamped
 from contacts.lifecycle import Standing
-from ops import scenario
+from contacts.policy import Policy
+from ops import engines, scenario, simulate
 from ops.checks.knowledge import FLAGS
 from ops.checks.library import Library
 from ops.checks.messages import TOLD, TOLD_BY_ENTRY
 from ops.lint import CHECKS, Finding, lint
-from templates.render import Templates
+from templates.render import Rendered, Templates, render
 from workflows import registry
 from workflows.base import Journey
 from workflows.reading import flow_of
@@ -614,20 +614,36 @@ def test_every_flag_there_is_may_be_asked_for() -> None:
     assert Standing("lead", 100, ()).flags <= FLAGS
 
 
-def test_a_message_is_told_what_lint_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, object] = {}
-    monkeypatch.setattr(deliver, "render", lambda template, context, *_: told.update(context))
-    now = datetime(2026, 3, 2, tzinfo=UTC)
-    fields = ("first_name", "timezone", "company", "topic", "resource")
-    entry = {"type": "purchase.completed", "data": {"checkout_id": "c", "order_id": "o", "value": 1}}
-    facts = Facts("c", {f: Stamped("UTC", now, "1") for f in fields}, entry=Stamped(entry, now, "1"))
-    links = {"unsubscribe_url": "https://example.com/u", "preferences_url": "https://example.com/p"}
-    delivering = SimpleNamespace(
-        gate=SimpleNamespace(policy=policies.parse(RULES)), _links=lambda *_: links, links=lambda *_: links
-    )
-    request = SimpleNamespace(entry=entry, context={}, template="x", run=SimpleNamespace(now=now), purpose="lifecycle")
-    deliver.Deliver._render(delivering, request, facts)  # type: ignore[arg-type]
-    assert TOLD | TOLD_BY_ENTRY.keys() <= told.keys()
+LIFE = """
+name: a whole life
+start: 2026-03-02T09:00:00Z
+contact:
+  {email: alice@example.com, first_name: Alice, company: Acme, timezone: Europe/Berlin, consent: {email: [promotional]}}
+events:
+  - {at: 0d, type: resource.downloaded, resource: seo-guide, topic: seo}
+  - {at: 1d, type: checkout.started, checkout_id: c-1, value: 4900, currency: EUR}
+  - {at: 9d, type: purchase.completed, order_id: o-1, value: 4900, currency: EUR}
+until: 10d
+"""
+
+
+async def test_messages_are_told_what_lint_counts_on(
+    postgres_server: str, template_database: str, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, set[str]] = {}
+
+    def rendered(template: str, context: dict[str, object], *channel: str) -> Rendered:
+        told[template] = set(context)
+        return render(template, context, *channel)
+
+    monkeypatch.setattr(deliver, "render", rendered)
+    (tmp_path / "life.yaml").write_text(LIFE)
+    database = engines.database_url(postgres_server, template_database)
+    await simulate.play(database, scenario.read(tmp_path / "life.yaml"), policy)
+    assert told["welcome"] >= TOLD
+    assert told["checkout_reminder"] >= TOLD | {"checkout"}
+    assert told["onboarding_first_step"] >= TOLD | {"order"}
+    assert set(TOLD_BY_ENTRY) == {"checkout", "order"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from contacts.specs import Condition, InvalidCard, Pattern, often, on
 from ops import words
 from workflows.base import HANDOFF_ANSWERED, Journey
 from workflows.moments import REPLIED
-from workflows.reading import Approval, Flow, HandOff, Look, Note, Send, Sleep, StageFlow, Wait, card_of, flow_of
+from workflows.reading import Approval, Flow, Look, Note, Send, Sleep, StageFlow, Wait, card_of, flow_of
 from workflows.registry import CARDS, JOURNEYS
 
 HEAD = '''\
@@ -405,16 +405,3 @@ def test_every_journey_can_be_read(cls: type[Journey]) -> None:
     assert flow.card in CARDS
     assert [stage.name for stage in flow.stages] == list(flow.card.stages)
     assert flow.file.startswith("workflows/")
-
-
-def test_nurture_is_read_as_it_is() -> None:
-    flow = next(flow for flow in map(flow_of, JOURNEYS) if flow.card.name == "nurture")
-    assert leads(flow) == {
-        "assess": (("hand_over", "clarify"), True),
-        "clarify": (("hand_over", "remind", "prove"), False),
-        "prove": (("hand_over", "remind"), False),
-        "remind": (("hand_over",), True),
-        "hand_over": ((), True),
-    }
-    assert isinstance(flow.stages[-1].steps[0], HandOff)
-    assert words.step(flow.stages[2].steps[1]) == "waits for page viewed (page: pricing), at most 6 days"
