@@ -10,6 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import signatures as ask
+from activities.context import message_context
 from activities.record import write_lines
 from activities.running import RunTime, pulse
 from connectors.base import Accepted, Directory, Message, Sender
@@ -135,27 +136,9 @@ class Deliver:
         return await self._sent(claim, sender, accepted, rendered, time)
 
     def _render(self, request: ask.DeliverRequest, facts: Facts) -> Rendered:
-        brand = self.gate.policy.brand
-        data: Mapping[str, Any] = request.entry.get("data") or {}
-        entry_point = facts.entry.value if facts.entry else {}
-        context: dict[str, Any] = {
-            "first_name": facts.get("first_name"),
-            "timezone": facts.get("timezone") or self.gate.policy.defaults.timezone,
-            "account": {"name": facts.get("company")} if facts.get("company") else None,
-            "topic": data.get("topic") or facts.get("topic"),
-            "resource": data.get("resource") or facts.get("resource"),
-            "entry_point": entry_point.get("type"),
-            "brand": {"name": brand.name, "address": brand.address, "url": brand.url},
-            "reply_to": brand.reply_to,
-            **self._links(request, facts),
-        }
-        money = {k: data.get(k) for k in ("items", "value", "currency", "url") if data.get(k) is not None}
-        if "checkout_id" in data:
-            context["checkout"] = money
-        if "order_id" in data:
-            context["order"] = money
-        given = {**context, **request.context}
-        return render(request.template, {k: v for k, v in given.items() if v is not None})
+        policy, ways_out = self.gate.policy, self._links(request, facts)
+        told = message_context(request.entry, request.context, facts, policy, ways_out, request.run.now)
+        return render(request.template, told)
 
     def _links(self, request: ask.DeliverRequest, facts: Facts) -> Mapping[str, str]:
         if request.purpose == "transactional":
