@@ -313,6 +313,19 @@ def test_every_template_has_a_sample_with_as_little_as_it_can_do_with():
         assert set(template.samples["bare"]) == required, template.name
 
 
+def test_the_page_on_messages_lists_each_with_what_it_is_told():
+    page = (FOLDER.parent / "docs" / "templates.md").read_text()
+    for template in declared():
+        row = re.search(
+            rf"^\| `{template.name}` \| {template.channel} \| {template.purpose} \| (.*) \| ?(.*)\|$", page, re.M
+        )
+        assert row, template.name
+        everybodys = {"brand", "first_name", "standing", "answers", "unsubscribe_url", "preferences_url"}
+        own = {name: need for name, need in template.context.items() if name not in everybodys}
+        needs = {name for name, need in own.items() if need.fallback is None}
+        assert [set(re.findall(r"`(\w+)`", cell)) for cell in row.groups()] == [needs, set(own) - needs], template.name
+
+
 def test_the_public_names_and_their_purposes():
     named = {(template.name, template.channel, template.purpose) for template in declared()}
     promised = {
