@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, get_args
 
 from contacts.policy import Channel, HoldKind, Policy
@@ -145,6 +145,8 @@ class Facts:
         last: Event type to when it happened last. What a machine opened or clicked does not count.
         first: Event type to when it happened first, likewise.
         counts: Event type to how often it happened.
+        weeks: Event type to how often it happened in a week, by the week's Monday (UTC), for the types whose falls the
+            policy looks for.
         topics: Topic to how often the contact looked into it.
         dates: Important dates by name (``renewal``), as ISO dates.
         answers: The contact's own answers in forms and surveys, by question; the newest of each.
@@ -168,6 +170,7 @@ class Facts:
     last: Mapping[str, datetime] = field(default_factory=dict)
     first: Mapping[str, datetime] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    weeks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     topics: Mapping[str, int] = field(default_factory=dict)
     dates: Mapping[str, Stamped] = field(default_factory=dict)
     answers: Mapping[str, Stamped] = field(default_factory=dict)
@@ -367,6 +370,9 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         changes["last"] = {**facts.last, event.type: max(at, facts.last.get(event.type, at))}
         changes["first"] = {**facts.first, event.type: min(at, facts.first.get(event.type, at))}
         changes["counts"] = {**facts.counts, event.type: facts.counts.get(event.type, 0) + 1}
+    if any(fall.of == event.type for fall in policy.falls):
+        week, counted = monday(at).isoformat(), facts.weeks.get(event.type, {})
+        changes["weeks"] = {**facts.weeks, event.type: {**counted, week: counted.get(week, 0) + 1}}
     topic = event.data.get("topic")
     if topic and event.type in _INTEREST:
         changes["topics"] = {**facts.topics, str(topic): facts.topics.get(str(topic), 0) + 1}
@@ -396,6 +402,12 @@ _DATES = {
     "subscription.trial_ending": ("trial_end", "date"),
 }
 """Which field of an event is an important date, and the date's name."""
+
+
+def monday(at: datetime) -> date:
+    """The day on which the week of a moment began (UTC)."""
+    day = at.astimezone(UTC).date()
+    return day - timedelta(days=day.weekday())
 
 
 def _named_dates(event: Happening) -> dict[str, str]:
@@ -433,6 +445,7 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         last=_joined(kept.last, gone.last, max),
         first=_joined(kept.first, gone.first, min),
         counts=_joined(kept.counts, gone.counts, int.__add__),
+        weeks=_joined(kept.weeks, gone.weeks, lambda a, b: _joined(a, b, int.__add__)),
         topics=_joined(kept.topics, gone.topics, int.__add__),
         dates=_joined(kept.dates, gone.dates, _weightier),
         answers=_joined(kept.answers, gone.answers, _weightier),

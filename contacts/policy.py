@@ -161,6 +161,25 @@ class Silence(_Part):
     at_most: int | None = None
 
 
+class Fall(_Part):
+    """Something that goes on, but much less than usual: ``event`` is recorded at the end of a calendar week (UTC).
+
+    Attributes:
+        of: What is counted, week by week.
+        to_at_most: The share of the usual that is left; 0.5 is half. The usual is the mean of ``usual_weeks`` before.
+        usual_at_least: Less than so many a week is too little to fall. A week without any is a silence, not a fall.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    event: EventType
+    of: EventType
+    to_at_most: Annotated[float, Field(gt=0, lt=1)]
+    usual_weeks: Annotated[int, Field(ge=1, le=26)] = 4
+    usual_at_least: Annotated[float, Field(gt=0)]
+    only: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+
+
 class ImportantDate(_Part):
     """A date of the contact that comes near: ``date.approaching`` is recorded so many days before."""
 
@@ -319,6 +338,7 @@ class Policy(_Part):
     consent: Consent
     lifecycle: Lifecycle
     silence: tuple[Silence, ...] = ()
+    falls: Annotated[tuple[Fall, ...], Field(alias="fall")] = ()
     dates: tuple[ImportantDate, ...] = ()
     segments: Annotated[tuple[Segment, ...], Field(alias="segment"), AfterValidator(_named_once)] = ()
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
