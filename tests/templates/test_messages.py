@@ -317,7 +317,7 @@ def test_the_page_on_messages_lists_each_with_what_it_is_told():
     page = (FOLDER.parent / "docs" / "templates.md").read_text()
     for template in declared():
         row = re.search(
-            rf"^\| `{template.name}` \| {template.channel} \| {template.purpose} \| (.*) \| ?(.*)\|$", page, re.M
+            rf"^\| `{template.name}` \| {template.channel} \| {template.purpose} \|([^|]*)\|([^|]*)\|$", page, re.M
         )
         assert row, template.name
         everybodys = {"brand", "first_name", "standing", "answers", "unsubscribe_url", "preferences_url"}
