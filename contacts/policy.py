@@ -63,6 +63,7 @@ LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
 Words = Annotated[str, Field(min_length=1)]
+Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"]+$")]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
 ChannelOrders = Annotated[dict[Role, Annotated[Channels, AfterValidator(_each_once)]], AfterValidator(_every_role)]
@@ -324,6 +325,50 @@ def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return segments
 
 
+class Referral(_Part):
+    """Where a friend is sent, and what both sides get for it."""
+
+    url: Link | None = None
+    reward: Words | None = None
+
+
+class Survey(_Part):
+    """The questions we ask.
+
+    Attributes:
+        name: As its answers carry it (``survey`` of ``survey.answered``).
+        minutes: How long it takes.
+        incentive: Completes "in return you get ...".
+        incentive_url: Where they get it.
+    """
+
+    name: Words
+    url: Link
+    minutes: Annotated[int, Field(gt=0)] = 2
+    incentive: Words | None = None
+    incentive_url: Link | None = None
+
+
+class Links(_Part):
+    """The business's own pages that messages lead to. A message does without one that is not set.
+
+    Attributes:
+        plan: Where a plan is changed or ended.
+        billing: Where a card is changed.
+        export: Where their data are taken out.
+        cancel_reason: A form that asks why; the answer is added to its address as ``reason=``.
+        review: Where reviews are left.
+    """
+
+    plan: Link | None = None
+    billing: Link | None = None
+    export: Link | None = None
+    cancel_reason: Link | None = None
+    review: Link | None = None
+    referral: Referral = Referral()
+    survey: Survey | None = None
+
+
 class Policy(_Part):
     """The whole file.
 
@@ -334,6 +379,7 @@ class Policy(_Part):
 
     version: str
     brand: Brand
+    links: Links = Links()
     defaults: Defaults
     score: Score
     handoff: Handoff
