@@ -41,7 +41,13 @@ TOLD = frozenset(
 )
 """What every message is told, whatever its journey gives it."""
 
-TOLD_BY_ENTRY = {"checkout": "checkout_id", "order": "order_id"}
+TOLD_BY_ENTRY = {
+    "checkout": "checkout_id",
+    "order": "order_id",
+    "invoice": "invoice_id",
+    "subscription": "subscription_id",
+    "ticket": "ticket_id",
+}
 """What a message is told if the event that began the run has this field."""
 
 

@@ -623,7 +623,11 @@ events:
   - {at: 0d, type: resource.downloaded, resource: seo-guide, topic: seo}
   - {at: 1d, type: checkout.started, checkout_id: c-1, value: 4900, currency: EUR}
   - {at: 9d, type: purchase.completed, order_id: o-1, value: 4900, currency: EUR}
-until: 10d
+  - {at: 10d, type: invoice.payment_failed, invoice_id: i-1, value: 4900, currency: EUR}
+  - {at: 11d, type: ticket.opened, ticket_id: t-1}
+  - {at: 11d2h, type: ticket.solved, ticket_id: t-1, subject: The export}
+  - {at: 14d, type: subscription.canceled, subscription_id: s-1, voluntary: true, plan: Studio}
+until: 16d
 """
 
 
@@ -641,9 +645,15 @@ async def test_messages_are_told_what_lint_counts_on(
     database = engines.database_url(postgres_server, template_database)
     await simulate.play(database, scenario.read(tmp_path / "life.yaml"), policy)
     assert told["welcome"] >= TOLD
-    assert told["checkout_reminder"] >= TOLD | {"checkout"}
-    assert told["onboarding_first_step"] >= TOLD | {"order"}
-    assert set(TOLD_BY_ENTRY) == {"checkout", "order"}
+    about = {
+        "checkout": "checkout_reminder",
+        "order": "onboarding_first_step",
+        "invoice": "payment_failed",
+        "ticket": "support_followup",
+        "subscription": "cancel_confirmed",
+    }
+    assert about.keys() == TOLD_BY_ENTRY.keys()
+    assert [record for record, message in about.items() if record not in told[message]] == []
 
 
 @pytest.mark.parametrize(
