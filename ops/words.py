@@ -42,6 +42,8 @@ def _field(name: str, value: Any) -> str:
             return f"not {name}"
         case None:
             return f"no {name}"
+        case tuple() if set(value) <= {None, False}:
+            return f"not {name}"
         case tuple():
             return f"{name}: {either('none' if one is None else str(one) for one in value)}"
     return f"{name}: {value}"

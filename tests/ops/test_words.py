@@ -18,6 +18,7 @@ PRICES = on("page.viewed", page="pricing")
         (on("message.clicked", machine=False, channel="sms"), "message clicked (channel: sms, not machine)"),
         (on("ticket.solved", status=[None, "solved", "closed"]), "ticket solved (status: none, solved or closed)"),
         (on("ticket.solved", status=None), "ticket solved (no status)"),
+        (on("subscription.canceled", scheduled=[None, False]), "subscription canceled (not scheduled)"),
         (often(PRICES, times=2, days=7), "page viewed (page: pricing) 2 times in 7 days"),
         (
             often(on("page.viewed"), times=3, days=14, same="topic", without=on("meeting.booked")),
