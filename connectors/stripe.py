@@ -334,7 +334,10 @@ class _Subscription(_Object):
 
     def _period(self) -> tuple[datetime | None, datetime | None]:
         first = next(iter(self.items.data), _Item())
-        return self.current_period_start or first.current_period_start, self.current_period_end or first.current_period_end
+        return (
+            self.current_period_start or first.current_period_start,
+            self.current_period_end or first.current_period_end,
+        )
 
 
 class _SubscriptionDetails(Body):
