@@ -155,8 +155,17 @@ class _Money(_Data):
         return value.upper() if isinstance(value, str) else value
 
 
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=100)]
+
+
 class ContactData(_Data):
-    """``contact.identified`` and ``contact.updated``: traits as the sender knows them."""
+    """``contact.identified`` and ``contact.updated``: traits as the sender knows them.
+
+    Attributes:
+        topics: What the contact wants to hear about; none at all means that they leave it to us.
+        frequency: How often at most; the policy says what it means.
+        preferred_channel: Where they would rather hear from us; ``any`` takes back an earlier wish.
+    """
 
     email: str | None = None
     phone: str | None = None
@@ -166,6 +175,17 @@ class ContactData(_Data):
     company: str | None = None
     timezone: str | None = None
     locale: str | None = None
+    topics: Annotated[list[Slug], Field(max_length=50)] | None = None
+    frequency: Literal["as_it_comes", "weekly", "monthly"] | None = None
+    preferred_channel: (
+        Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push", "any"] | None
+    ) = None
+
+
+class PauseData(_Data):
+    """``contact.paused``: the contact wants to hear nothing for so many days, but what their orders need."""
+
+    days: Annotated[float, Field(gt=0, le=366)]
 
 
 class ConsentData(_Data):
@@ -301,7 +321,7 @@ class SegmentData(_Data):
 
 DATA: dict[str, type[_Data]] = {
     "contact.identified": ContactData, "contact.updated": ContactData, "contact.merged": _Data,
-    "contact.erased": _Data,
+    "contact.erased": _Data, "contact.paused": PauseData, "contact.resumed": _Data,
     "consent.granted": ConsentData, "consent.withdrawn": ConsentData,
     "page.viewed": PageData, "resource.downloaded": ResourceData, "form.submitted": FormData,
     "webinar.registered": _Data, "webinar.attended": _Data,

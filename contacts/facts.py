@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, get_args
+from zoneinfo import ZoneInfo
 
 from contacts.policy import Channel, HoldKind, Policy
 from contacts.specs import Happening, Purpose
@@ -21,7 +22,10 @@ CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
-PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale")
+PROFILE_FIELDS = (
+    "email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale",
+    "topics", "frequency", "preferred_channel",
+)  # fmt: skip
 
 
 def with_mood(type: str, mood: str) -> str:
@@ -198,6 +202,29 @@ class Facts:
         """The contact's word on a channel and purpose, if there is one."""
         return self.consents.get(f"{channel}/{purpose}")
 
+    @property
+    def topics_wanted(self) -> tuple[str, ...]:
+        """What to write about, the most visited first: the topics the contact named, else all they looked into."""
+        among = self.get("topics") or self.topics
+        return tuple(sorted(among, key=lambda topic: (-self.topics.get(topic, 0), topic)))
+
+    def subject(self, entry: Mapping[str, Any] | None = None) -> str | None:
+        """The one topic to write about, or None where none is known.
+
+        A topic the contact named comes before one they only read about, or asked for before they named any.
+
+        Args:
+            entry: The event that began the run, as ``contacts.runs.envelope`` has it.
+        """
+        asked = None
+        if entry and (topic := (entry.get("data") or {}).get("topic")):
+            at = datetime.fromisoformat(str(entry["occurred_at"]))
+            asked = Stamped(topic, at, str(entry["id"]), implied=entry["type"] == "page.viewed")
+        named, seen = self.profile.get("topics"), asked or self.profile.get("topic")
+        if named is None or not named.value or (seen is not None and seen.value in named.value):
+            return None if seen is None else str(seen.value)
+        return str(asked.value) if asked is not None and asked.outweighs(named) else self.topics_wanted[0]
+
     def suppression(self, channel: str, address: str) -> Suppression | None:
         """Why an address takes no messages, if it does not."""
         return self.suppressions.get(f"{channel}:{address.lower()}")
@@ -227,6 +254,13 @@ class Facts:
         """Whether the last of a type came after the last of each of the others."""
         at = self.last.get(type)
         return at is not None and all((other := self.last.get(t)) is None or other < at for t in others)
+
+    def zone(self, default: str) -> ZoneInfo:
+        """The contact's time zone, or the default where none is known that is one."""
+        try:
+            return ZoneInfo(self.get("timezone") or default)
+        except (KeyError, ValueError, OSError):
+            return ZoneInfo(default)
 
     def active_holds(self, now: datetime) -> tuple[Hold, ...]:
         """Holds in force, oldest first."""
@@ -280,6 +314,12 @@ def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
     elif event.type == "message.complained":
         for purpose in MARKETING:
             put("all", purpose, False, "complained")
+    stated = event.data.get(policy.consent.stated.get(event.type, ""))
+    for channel, given in stated.items() if isinstance(stated, Mapping) else ():
+        # A field nobody could mean as a consent gives none; the event counts all the same.
+        for purpose in MARKETING if channel in CHANNELS and isinstance(given, list | tuple) else ():
+            if purpose in given:
+                put(channel, purpose, True, str(event.data.get("evidence") or event.type))
     for purpose in policy.consent.implied.get(event.type, ()):
         for channel in policy.consent.implied_channels:
             implied = Consent(channel, purpose, True, event.occurred_at, event.id, event.type, implied=True)
@@ -289,37 +329,43 @@ def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
     return replace(facts, consents=consents)
 
 
-_OPENS: Mapping[str, tuple[HoldKind, str]] = {
+_OPENS: Mapping[str, tuple[HoldKind, str | None]] = {
     "ticket.opened": ("ticket", "ticket_id"),
     "conversation.started": ("conversation", "conversation_id"),
     "handoff.opened": ("handoff", "handoff_id"),
     "hold.opened": ("operator", "hold_id"),
+    "contact.paused": ("pause", None),
 }
-_RELEASES: Mapping[str, tuple[HoldKind, str]] = {
+"""Event type to the hold's kind and the field that tells one from another; a contact has one pause."""
+_RELEASES: Mapping[str, tuple[HoldKind, str | None]] = {
     "ticket.solved": ("ticket", "ticket_id"),
     "conversation.ended": ("conversation", "conversation_id"),
     "handoff.closed": ("handoff", "handoff_id"),
     "hold.released": ("operator", "hold_id"),
+    "contact.resumed": ("pause", None),
 }
 
 
 def _holds(facts: Facts, event: Happening, policy: Policy) -> Facts:
     holds = dict(facts.holds)
     if event.type in _OPENS:
-        kind, name = _OPENS[event.type]
-        hold = Hold(kind, str(event.data.get(name) or "-"))
+        hold = _named(event, *_OPENS[event.type])
         hold = holds.get(hold.name, hold)
         if hold.opened_at is None or event.occurred_at > hold.opened_at:
-            length = policy.handoff.hold_days if kind == "handoff" else policy.hold_days.get(kind)
+            lengths = {**policy.hold_days, "handoff": policy.handoff.hold_days, "pause": event.data.get("days")}
+            length = lengths.get(hold.kind)
             expires = event.occurred_at + timedelta(days=length) if length else None
             holds[hold.name] = replace(hold, opened_at=event.occurred_at, expires_at=expires)
     elif event.type in _RELEASES:
-        kind, name = _RELEASES[event.type]
-        hold = Hold(kind, str(event.data.get(name) or "-"))
+        hold = _named(event, *_RELEASES[event.type])
         hold = holds.get(hold.name, hold)
         if hold.released_at is None or event.occurred_at > hold.released_at:
             holds[hold.name] = replace(hold, released_at=event.occurred_at)
     return replace(facts, holds=holds)
+
+
+def _named(event: Happening, kind: HoldKind, name: str | None) -> Hold:
+    return Hold(kind, str((name and event.data.get(name)) or "-"))
 
 
 def _suppress(facts: Facts, event: Happening) -> Facts:
@@ -353,15 +399,9 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.",
-    "hold.",
-    "segment.",
-    "consent.",
-    "message.",
-    "contact.updated",
-    "contact.merged",
-    "contact.erased",
-)
+    "handoff.", "hold.", "segment.", "consent.", "message.",
+    "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
+)  # fmt: skip
 
 
 def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:

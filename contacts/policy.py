@@ -7,7 +7,7 @@ import hashlib
 import tomllib
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,8 +16,20 @@ from contacts import events
 from contacts.specs import Condition, Purpose
 
 Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
+Role = Literal["educate", "urgent", "converse", "high_intent", "recognise"]
+"""
+What a message is for, which says on which channel it is at home.
+
+``educate``      something to learn or to read
+``urgent``       of use now, or before a certain time
+``converse``     an invitation to talk
+``high_intent``  to somebody who is about to decide
+``recognise``    thanks, or the honour of a moment
+"""
 MarketingPurpose = Literal["promotional", "lifecycle"]
-HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+HoldKind = Literal["ticket", "conversation", "handoff", "operator", "pause"]
+Frequency = Literal["weekly", "monthly"]
+"""What a contact may say of how often, besides ``as_it_comes``."""
 Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
 Days = Annotated[float, Field(gt=0, le=3650)]
 
@@ -34,6 +46,18 @@ def _local(value: time) -> time:
     return value
 
 
+def _each_once(value: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    if twice := [channel for n, channel in enumerate(value) if channel in value[:n]]:
+        raise ValueError(f"names {twice[0]} twice")
+    return value
+
+
+def _every_role(value: dict[Role, tuple[Channel, ...]]) -> dict[Role, tuple[Channel, ...]]:
+    if missing := [role for role in get_args(Role) if role not in value]:
+        raise ValueError(f"has no order for {', '.join(missing)}")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
@@ -41,6 +65,7 @@ Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
 Words = Annotated[str, Field(min_length=1)]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
+ChannelOrders = Annotated[dict[Role, Annotated[Channels, AfterValidator(_each_once)]], AfterValidator(_every_role)]
 
 
 class PolicyError(ValueError):
@@ -83,12 +108,19 @@ class Handoff(_Part):
 
 
 class Consent(_Part):
-    """Which purposes need a consent on record, on which channels, and which acts imply one until it is withdrawn."""
+    """Which purposes need a consent on record, on which channels, and what else than ``consent.granted`` gives one.
+
+    Attributes:
+        implied: Acts that imply a consent until it is withdrawn.
+        stated: Acts that come with the contact's own word, and the field of their data that holds it:
+            ``{"email": ["promotional"]}``.
+    """
 
     channels: tuple[Channel, ...]
     required: tuple[Purpose, ...]
     implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
     implied_channels: tuple[Channel, ...] = ("email",)
+    stated: dict[EventType, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class QuietHours(_Part):
@@ -119,6 +151,12 @@ class Cap(_Part):
     def window(self) -> timedelta:
         """The window's length."""
         return timedelta(days=self.days)
+
+
+class StatedCap(Cap):
+    """What a contact's word on how often means. It comes on top of the caps, and delays nothing transactional."""
+
+    purposes: Annotated[tuple[MarketingPurpose, ...], Field(min_length=1)]
 
 
 class Strength(_Part):
@@ -287,7 +325,12 @@ def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
 
 
 class Policy(_Part):
-    """The whole file. ``version`` is a fingerprint of its text, kept with every decision made under it."""
+    """The whole file.
+
+    Attributes:
+        version: A fingerprint of the text, kept with every decision made under it.
+        channels: For each role the order in which a message's channels are tried.
+    """
 
     version: str
     brand: Brand
@@ -295,6 +338,7 @@ class Policy(_Part):
     score: Score
     handoff: Handoff
     consent: Consent
+    channels: ChannelOrders
     lifecycle: Lifecycle
     silence: tuple[Silence, ...] = ()
     falls: Annotated[tuple[Fall, ...], Field(alias="fall")] = ()
@@ -303,6 +347,7 @@ class Policy(_Part):
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()
+    frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
 
 
 def parse(text: str, name: str = "policy.toml") -> Policy:

@@ -129,7 +129,9 @@ def route(
                     older = [r for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
                     exits += [Exit(run, "superseded") for run in older]
                     ending += older
-        if card.listens_to(event, recent) or (hold_released and card.purpose == "promotional"):
+        # A pause kept more back than promotion.
+        held_back = card.purpose == "promotional" or (card.purpose == "lifecycle" and event.type == "contact.resumed")
+        if card.listens_to(event, recent) or (hold_released and held_back):
             tells += [Tell(r) for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
     return Plan(tuple(exits), tuple(starts), tuple(tells), tuple(skips))
 

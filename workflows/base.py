@@ -170,7 +170,7 @@ class Journey:
         template: str,
         *,
         purpose: Purpose | None = None,
-        channel: str = "email",
+        channel: str | None = None,
         valid_for: timedelta | None = None,
         **context: Any,
     ) -> ask.Delivery:
@@ -181,6 +181,7 @@ class Journey:
         Args:
             template: A template's name.
             purpose: Why; the card's purpose if not given.
+            channel: Where; if not given, the best of the template's channels for this contact by then.
             valid_for: How long the message is worth sending, from now; the policy's default if not given.
             context: Values for the template besides the contact's facts and the entry event. JSON only.
         """
@@ -518,7 +519,7 @@ class Journey:
             heartbeat_timeout=timedelta(seconds=10),
             schedule_to_close_timeout=timedelta(hours=1),
             retry_policy=_BLIP,
-            summary=f"{request.channel}: {request.template}",
+            summary=f"{request.channel}: {request.template}" if request.channel else request.template,
         )
         try:
             delivery: ask.Delivery = await asyncio.shield(delivering)

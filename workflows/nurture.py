@@ -69,9 +69,9 @@ class Nurture(Journey):
         end = self.after(days=days)
         while (news := await self.wait(PRICING, TOOK_MORE, until=end)) is not None:
             if TOOK_MORE.matches(news.type, news.data):
-                # It may have begun a welcome of its own, which takes a week.
-                end = max(end, self.after(days=8))
-            elif (await self.facts()).hot:
+                # It may have begun a welcome, which takes a week.
+                return await self._hot_visit(days=8)
+            if (await self.facts()).hot:
                 self.memory["visited_at"] = news.occurred_at.isoformat()
                 return True
         return False

@@ -10,6 +10,7 @@ import pytest
 
 from contacts.specs import InvalidCard, on
 from workflows.base import HANDOFF_ANSWERED, Journey
+from workflows.moments import REPLIED
 from workflows.reading import Flow, HandOff, Send, Sleep, StageFlow, Wait, card_of, flow_of
 from workflows.registry import CARDS, JOURNEYS
 
@@ -18,11 +19,11 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, PROMOTIONAL, Journey, always, days, journey, on
+from workflows.moments import REPLIED as ANSWER
 
 NEWS = on("page.viewed", page="news")
 WEEK = 7
 LATER = NEWS
-
 
 @journey(
     trigger=on("form.submitted"), audience="nobody", goal="none", success=on("a.b"), exits=[on("c.d")], owner="tests",
@@ -94,7 +95,7 @@ def test_a_stage_is_read_in_its_order_with_what_everything_says(load: Load) -> N
         "waits for page.viewed (page='news') or a.c or a.d, at most 2 hours 30 minutes",
         "sends plain",
         "sends said by sms",
-        "sends computed by the channel of the moment",
+        "sends computed",
         "hands over: Wants to talk.",
         "hands over",
         "asks a person to approve a gift, at most 2 days",
@@ -102,7 +103,7 @@ def test_a_stage_is_read_in_its_order_with_what_everything_says(load: Load) -> N
         "waits for page.viewed (page='news'), until self.entry.day",
     ]
     sends = [step for step in flow.steps if isinstance(step, Send)]
-    assert [(s.purpose, s.channel) for s in sends] == [("promotional", "email"), ("lifecycle", "sms"), (None, None)]
+    assert [(s.purpose, s.channel) for s in sends] == [("promotional", None), ("lifecycle", "sms"), (None, None)]
     assert leads(flow) == {"only": ((), True)}
 
 
@@ -288,3 +289,14 @@ def test_nurture_is_read_as_it_is() -> None:
     }
     assert isinstance(flow.stages[-1].steps[0], HandOff)
     assert str(flow.stages[1].steps[1]) == "waits for page.viewed (page='pricing'), at most 4 days"
+
+
+def test_a_moment_that_journeys_share_may_be_waited_for(load: Load) -> None:
+    tiny = load(
+        """
+        async def a(self) -> None:
+            await self.send("welcome")
+            await self.wait(ANSWER, days=1)
+        """
+    )
+    assert card_of(tiny).hears == (REPLIED,)
