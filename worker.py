@@ -53,7 +53,7 @@ def activities(
     intake = Intake(engine, CARDS, policy)
 
     links = partial(preferences.links, secret, public_url)
-    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory)
+    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory, out.live)
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)
     own_events = OwnEvents(intake)

@@ -57,6 +57,7 @@ class DeliverRequest:
 
     Attributes:
         key: Unique name of the touch, the same on every attempt.
+        channel: Where it goes out; None for the best of the template's channels as of then.
         valid_until: From here on it is not worth sending; None for the policy's default span from ``asked_at``.
         context: Values for the template besides the contact's facts and the entry event.
     """
@@ -64,7 +65,7 @@ class DeliverRequest:
     run: RunRef
     key: str
     template: str
-    channel: str
+    channel: str | None
     purpose: Purpose
     asked_at: datetime
     valid_until: datetime | None = None
@@ -160,9 +161,9 @@ class ContactNow:
         hot: Whether the score has reached the policy's hand-off threshold.
         flags: ``known``, ``customer``.
         holds: Holds in force, such as ``ticket:4711``.
-        topic: The subject the contact showed interest in last.
+        topic: The subject to write about: the one they showed interest in last, unless they named others.
         stage, strength: Lifecycle stage and strength of the relationship (0 to 100), see ``contacts.lifecycle``.
-        topics: What the contact looked into so far, the most visited topic first.
+        topics: What they want to hear about, else all they looked into, the most visited topic first.
         entered_before: When the contact entered this journey the last time before this run.
     """
 

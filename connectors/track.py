@@ -349,6 +349,13 @@ class _Given:
             else:
                 del profile[kind]
                 self.unusable.append(f"traits.{kind}: {_UNREACHABLE[kind]}")
+        for name in ("topics", "frequency", "preferred_channel"):
+            try:
+                # Traits are the sender's own words: one of ours may mean something else there.
+                self._event("contact.updated", {name: profile.get(name)})
+            except InvalidEvent as error:
+                del profile[name]
+                self.unusable.append(f"traits.{name}: {error.reason}")
         return profile
 
     def _track(self) -> list[Event]:

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from contacts import facts as facts_module
-from contacts import handoffs, journal, runs, store
-from contacts.events import Event, InvalidEvent
+from contacts import handoffs, journal, runs, segments, store
+from contacts.events import Event, InvalidEvent, event, identities
 from contacts.facts import Facts, address_kind
 from contacts.lifecycle import standing
 from contacts.policy import Policy
@@ -77,23 +77,40 @@ class Intake:
 
     async def record_in(self, conn: AsyncConnection, event: Event, now: datetime) -> Receipt:
         """The same inside the caller's transaction, for facts of our own that must stand or fall with it."""
-        before, happening = await self._store(conn, event, now)
-        after = facts_module.apply(before, happening, self.policy)
+        known, happening = await self._store(conn, event, now)
+        before = segments.without_new_definitions(known, self.policy, now)
+        after = segments.counted(facts_module.apply(before, happening, self.policy), self.policy, now)
         await store.save(conn, after)
         await self._tell_holds(conn, before, after, happening, now)
         await handoffs.acknowledge(conn, after.contact_id, happening, now)
         plan = await self._route(conn, before, after, happening, now)
+        for moved in _moves(before, after, happening.id, now):
+            await self.record_in(conn, moved, now)
         for closing in await handoffs.closed_by(conn, after.contact_id, happening):
             await self.record_in(conn, closing, now)
         return Receipt("stored", after.contact_id, happening.id, plan)
+
+    async def refresh(self, contact_id: str, now: datetime) -> int:
+        """Brings a contact's segments up to date where only time has passed. Returns how many were joined or left."""
+        async with self.engine.begin() as conn:
+            known = await store.lock(conn, contact_id)
+            before = segments.without_new_definitions(known, self.policy, now)
+            after = segments.counted(before, self.policy, now)
+            if after != known:
+                await store.save(conn, after)
+            moves = _moves(before, after, now.isoformat(), now)
+            for moved in moves:
+                await self.record_in(conn, moved, now)
+            return len(moves)
 
     async def remember(self, event: Event, now: datetime) -> Receipt:
         """Applies an event to the facts without routing it: history from before the journeys began."""
         try:
             async with self.engine.begin() as conn:
                 before, happening = await self._store(conn, event, now)
-                await store.save(conn, facts_module.apply(before, happening, self.policy))
-                return Receipt("stored", before.contact_id, happening.id)
+                after = facts_module.apply(before, happening, self.policy)
+                await store.save(conn, segments.counted(after, self.policy, now))
+                return Receipt("stored", after.contact_id, happening.id)
         except _Repeat:
             return Receipt("repeat")
 
@@ -216,6 +233,23 @@ class Intake:
             )
         )
         return [Happening(r.id, r.type, r.occurred_at, r.data) for r in rows]
+
+
+def _moves(before: Facts, after: Facts, because: str, now: datetime) -> list[Event]:
+    """The segments a contact has joined and left, as events, to be recorded like any other."""
+    changes = [(segments.LEFT, name) for name in before.segments.keys() - after.segments.keys()]
+    changes += [(segments.JOINED, name) for name in after.segments.keys() - before.segments.keys()]
+    return [
+        event(
+            type,
+            source="perennial",
+            source_id=f"{type}/{name}/{after.contact_id}/{because}",
+            occurred_at=now,
+            identities=identities(("contact", after.contact_id)),
+            data={"segment": name},
+        )
+        for type, name in sorted(changes)
+    ]
 
 
 def _with_address(event: Event, facts: Facts) -> dict[str, Any]:

@@ -7,17 +7,30 @@ import hashlib
 import tomllib
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from contacts import events
 from contacts.specs import Condition, Purpose
 
 Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
+Role = Literal["educate", "urgent", "converse", "high_intent", "recognise"]
+"""
+What a message is for, which says on which channel it is at home.
+
+``educate``      something to learn or to read
+``urgent``       of use now, or before a certain time
+``converse``     an invitation to talk
+``high_intent``  to somebody who is about to decide
+``recognise``    thanks, or the honour of a moment
+"""
 MarketingPurpose = Literal["promotional", "lifecycle"]
-HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+HoldKind = Literal["ticket", "conversation", "handoff", "operator", "pause"]
+Frequency = Literal["weekly", "monthly"]
+"""What a contact may say of how often, besides ``as_it_comes``."""
+Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
 Days = Annotated[float, Field(gt=0, le=3650)]
 
 
@@ -33,10 +46,26 @@ def _local(value: time) -> time:
     return value
 
 
+def _each_once(value: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    if twice := [channel for n, channel in enumerate(value) if channel in value[:n]]:
+        raise ValueError(f"names {twice[0]} twice")
+    return value
+
+
+def _every_role(value: dict[Role, tuple[Channel, ...]]) -> dict[Role, tuple[Channel, ...]]:
+    if missing := [role for role in get_args(Role) if role not in value]:
+        raise ValueError(f"has no order for {', '.join(missing)}")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
+Words = Annotated[str, Field(min_length=1)]
+Values = Annotated[tuple[str, ...], Field(min_length=1)]
+Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
+ChannelOrders = Annotated[dict[Role, Annotated[Channels, AfterValidator(_each_once)]], AfterValidator(_every_role)]
 
 
 class PolicyError(ValueError):
@@ -79,12 +108,19 @@ class Handoff(_Part):
 
 
 class Consent(_Part):
-    """Which purposes need a consent on record, on which channels, and which acts imply one until it is withdrawn."""
+    """Which purposes need a consent on record, on which channels, and what else than ``consent.granted`` gives one.
+
+    Attributes:
+        implied: Acts that imply a consent until it is withdrawn.
+        stated: Acts that come with the contact's own word, and the field of their data that holds it:
+            ``{"email": ["promotional"]}``.
+    """
 
     channels: tuple[Channel, ...]
     required: tuple[Purpose, ...]
     implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
     implied_channels: tuple[Channel, ...] = ("email",)
+    stated: dict[EventType, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class QuietHours(_Part):
@@ -117,10 +153,20 @@ class Cap(_Part):
         return timedelta(days=self.days)
 
 
-class Strength(_Part):
-    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times."""
+class StatedCap(Cap):
+    """What a contact's word on how often means. It comes on top of the caps, and delays nothing transactional."""
 
-    on: str
+    purposes: Annotated[tuple[MarketingPurpose, ...], Field(min_length=1)]
+
+
+class Strength(_Part):
+    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times.
+
+    With a ``mood``, only answers of that mood count.
+    """
+
+    on: EventType
+    mood: events.Mood | None = None
     points: Annotated[float, Field(ge=-100, le=100)]
     most: Annotated[int, Field(gt=0)] = 1
 
@@ -147,9 +193,9 @@ class Silence(_Part):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    event: str
-    after: Annotated[tuple[str, ...], Field(min_length=1)]
-    none_of: Annotated[tuple[str, ...], Field(min_length=1)]
+    event: EventType
+    after: Annotated[tuple[EventType, ...], Field(min_length=1)]
+    none_of: Annotated[tuple[EventType, ...], Field(min_length=1)]
     days: Days
     only: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -157,11 +203,93 @@ class Silence(_Part):
     at_most: int | None = None
 
 
+class Fall(_Part):
+    """Something that goes on, but much less than usual: ``event`` is recorded at the end of a calendar week (UTC).
+
+    Attributes:
+        of: What is counted, week by week.
+        to_at_most: The share of the usual that is left; 0.5 is half. The usual is the mean of ``usual_weeks`` before.
+        usual_at_least: Less than so many a week is too little to fall. A week without any is a silence, not a fall.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    event: EventType
+    of: EventType
+    to_at_most: Annotated[float, Field(gt=0, lt=1)]
+    usual_weeks: Annotated[int, Field(ge=1, le=26)] = 4
+    usual_at_least: Annotated[float, Field(gt=0)]
+    only: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+
+
 class ImportantDate(_Part):
     """A date of the contact that comes near: ``date.approaching`` is recorded so many days before."""
 
     name: str
     days_before: tuple[Annotated[int, Field(ge=0, le=366)], ...]
+
+
+class Did(_Part):
+    """Something the contact did: ``times`` in all, the last time ``within_days``."""
+
+    on: EventType
+    times: Annotated[int, Field(gt=0)] = 1
+    within_days: Days | None = None
+
+    @field_validator("on")
+    @classmethod
+    def _not_our_own(cls, value: str) -> str:
+        if value.startswith("segment."):
+            raise ValueError("a segment cannot depend on joining or leaving one")
+        return value
+
+    def __str__(self) -> str:
+        times = f" {self.times} times" if self.times > 1 else ""
+        return self.on + times + (f" in the last {self.within_days:g} days" if self.within_days else "")
+
+
+class Segment(_Part):
+    """A named condition on the facts: a contact is in the segment while every part that is given holds.
+
+    Attributes:
+        who: Who they are, in words.
+        decides: What is done differently for them; a segment that changes nothing should not be here.
+        only, unless: ``known``, ``customer``, ``strong``.
+        stages: One of these lifecycle stages.
+        spent_at_least: Minor units by currency; one of them is enough.
+        topics: One of these was looked into.
+        came_with: Fields of the event that first brought the contact here (``type``, ``source``, ``campaign``) and the
+            values each may have.
+        answered: The contact's own answers, by question, likewise.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    who: Words
+    decides: Words
+    only: tuple[Flag, ...] = ()
+    unless: tuple[Flag, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    strength_at_least: Annotated[int, Field(ge=1, le=100)] | None = None
+    score_at_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    spent_at_least: dict[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Annotated[int, Field(gt=0)]] = Field(
+        default_factory=dict
+    )
+    topics: tuple[str, ...] = ()
+    did: tuple[Did, ...] = ()
+    did_not: tuple[Did, ...] = ()
+    came_with: dict[str, Values] = Field(default_factory=dict)
+    answered: dict[str, Values] = Field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the conditions do."""
+        return hashlib.sha256(self.model_dump_json(exclude={"who", "decides"}).encode()).hexdigest()[:12]
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set - {"name", "who", "decides"}:
+            raise ValueError("has no condition, so everybody would be in it")
+        return self
 
 
 class Defaults(_Part):
@@ -189,8 +317,20 @@ class Brand(_Part):
     reply_to: str
 
 
+def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    names = [segment.name for segment in segments]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"there are two segments {twice[0]!r}")
+    return segments
+
+
 class Policy(_Part):
-    """The whole file. ``version`` is a fingerprint of its text, kept with every decision made under it."""
+    """The whole file.
+
+    Attributes:
+        version: A fingerprint of the text, kept with every decision made under it.
+        channels: For each role the order in which a message's channels are tried.
+    """
 
     version: str
     brand: Brand
@@ -198,12 +338,16 @@ class Policy(_Part):
     score: Score
     handoff: Handoff
     consent: Consent
+    channels: ChannelOrders
     lifecycle: Lifecycle
     silence: tuple[Silence, ...] = ()
+    falls: Annotated[tuple[Fall, ...], Field(alias="fall")] = ()
     dates: tuple[ImportantDate, ...] = ()
+    segments: Annotated[tuple[Segment, ...], Field(alias="segment"), AfterValidator(_named_once)] = ()
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()
+    frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
 
 
 def parse(text: str, name: str = "policy.toml") -> Policy:

@@ -15,7 +15,7 @@ from contacts import journal
 from contacts.facts import PROFILE_FIELDS, Facts
 from contacts.routing import Run
 from contacts.specs import Card, Happening, workflow_id
-from contacts.tables import dispatches, runs, touches
+from contacts.tables import dispatches, events, runs, touches
 
 CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
@@ -129,7 +129,12 @@ async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str
     """The contact's runs, open and ended, and every run of a (journey, key) pair, whoever's it is."""
     mine = runs.c.contact_id == contact_id
     keyed = sa.tuple_(runs.c.journey, runs.c.key).in_(list(keys)) if keys else sa.false()
-    rows = await conn.execute(sa.select(runs).where(sa.or_(mine, keyed)).order_by(runs.c.entered_at, runs.c.id))
+    rows = await conn.execute(
+        sa.select(runs, events.c.data.label("entry"))
+        .join(events, events.c.id == runs.c.entry_event)
+        .where(sa.or_(mine, keyed))
+        .order_by(runs.c.entered_at, runs.c.id)
+    )
     return [
         Run(
             id=r.id,
@@ -139,6 +144,7 @@ async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str
             key=r.key,
             entered_at=r.entered_at,
             open=r.exited_at is None and r.ended_at is None,
+            entry=r.entry,
         )
         for r in rows
     ]

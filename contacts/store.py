@@ -95,6 +95,12 @@ async def identities_of(conn: AsyncConnection, contact_id: str, kind: str) -> li
     return list((await conn.execute(sa.select(identities.c.value).where(mine).order_by(identities.c.since))).scalars())
 
 
+async def known_as(conn: AsyncConnection, contact_id: str) -> list[Identity]:
+    """Everything the contact is known by, oldest first."""
+    mine = sa.select(identities.c.kind, identities.c.value).where(identities.c.contact_id == contact_id)
+    return [Identity(*row) for row in await conn.execute(mine.order_by(identities.c.since, identities.c.value))]
+
+
 async def save(conn: AsyncConnection, facts: Facts) -> None:
     """Writes a locked contact's facts back."""
     document = _FACTS.dump_python(facts, mode="json")

@@ -212,7 +212,7 @@ def _at(flow: Flow, line: int, code: str, what: str) -> Finding:
 
 
 def _in(template: Declared, code: str, what: str, level: Literal["error", "warning"] = "error") -> Finding:
-    return Finding("templates", f"templates/messages/{template.name}.toml", 1, code, what, level)
+    return Finding("templates", f"templates/messages/{template.file}.toml", 1, code, what, level)
 
 
 def _sends(flow: Flow) -> list[Send]:
@@ -270,7 +270,7 @@ def _declared(templates: Templates) -> dict[str, Declared]:
 
 def _samples(templates: Templates, template: Declared) -> Iterator[str]:
     for sample in template.samples.values():
-        mail = templates.render(template.name, sample)
+        mail = templates.render(template.name, sample, template.channel)
         yield f"{mail.subject}\n{mail.preheader}\n{mail.text}"
 
 

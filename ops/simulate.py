@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +28,7 @@ from temporalio.testing import WorkflowEnvironment
 import worker
 from connectors.configured import Outlets
 from connectors.recording import Recording
-from contacts import database, journal, migrate, store, tables
+from contacts import database, journal, migrate, segments, store, tables
 from contacts.absence import due
 from contacts.clock import Clock
 from contacts.facts import CHANNELS
@@ -35,7 +37,7 @@ from contacts.policy import Policy
 from contacts.relay import Relay
 from contacts.sweep import sweep_page
 from ops import engines, scenario
-from ops.scenario import Line, Scenario
+from ops.scenario import Answer, BadScenario, Line, Scenario
 from ops.temporal import TemporalRuns
 from workflows.registry import CARDS
 from workflows.search_attributes import ALL as SEARCH_ATTRIBUTES
@@ -136,7 +138,10 @@ class _Play:
             for n in order:
                 arrives = start + self._scenario.events[n].at
                 await self._live_until(clock, arrives, relay)
-                await self._intake.record(scenario.event_of(self._scenario, n), arrives)
+                if (answer := scenario.answer_of(self._scenario, n)) is not None:
+                    await self._answer(answer, arrives)
+                else:
+                    await self._intake.record(scenario.event_of(self._scenario, n), arrives)
                 await self._settle(relay)
             await self._live_until(clock, start + self._scenario.until, relay)
             await self._settle(relay)
@@ -152,16 +157,59 @@ class _Play:
                 )
                 known = [store.read_facts(document) for document in rows.scalars()]
             ahead = [ripe.at for facts in known for ripe in due(facts, self._policy) if now < ripe.at < moment]
+            days = ceil((moment - now) / timedelta(days=1))
+            ahead += islice(
+                (
+                    day
+                    for day in (now + timedelta(days=n) for n in range(1, days))
+                    for facts in known
+                    if segments.counted(facts, self._policy, day) != facts
+                ),
+                1,
+            )
             await self._skip_to(clock, min(ahead, default=moment))
             if not ahead:
                 return
             await sweep_page(self._intake, min(ahead))
             await self._settle(relay)
 
+    async def _answer(self, answer: Answer, now: datetime) -> None:
+        asked = (
+            sa.select(tables.runs.c.workflow_id, tables.journal.c.data)
+            .join(tables.journal, tables.journal.c.run_id == tables.runs.c.id)
+            .join(tables.identities, tables.identities.c.contact_id == tables.runs.c.contact_id)
+            .where(
+                tables.journal.c.kind == "approval",
+                tables.runs.c.journey == answer.journey,
+                tables.runs.c.ended_at.is_(None),
+                tables.identities.c.value == f"scenario:{answer.contact}",
+            )
+            .order_by(tables.journal.c.id)
+        )
+        async with self._engine.connect() as conn:
+            waiting = [r for r in await conn.execute(asked) if datetime.fromisoformat(r.data["until"]) > now]
+        if not waiting:
+            raise BadScenario(f"{self._scenario.name}: nothing waits for an answer to {answer.journey} on {now:%d %b}")
+        run = self._client.get_workflow_handle(waiting[-1].workflow_id)
+        await run.execute_update("approve", args=[waiting[-1].data["name"], answer.approved])
+
     async def _skip_to(self, clock: Clock, moment: datetime) -> None:
-        ahead = moment - clock.at(await self._environment.get_current_time())
-        if ahead > timedelta(0):
-            await self._environment.sleep(ahead)
+        """Lets time pass until then; a second less if a run wakes just after, so that what comes now is in time for it.
+
+        This server loses a run whose timer fires while the run is cancelling it, and its clock never stands still.
+        """
+        now = clock.at(await self._environment.get_current_time())
+        early = moment - timedelta(seconds=1)
+        if now < early and await self._someone_wakes(moment, moment + timedelta(seconds=1)):
+            moment = early
+        if moment > now:
+            await self._environment.sleep(moment - now)
+
+    async def _someone_wakes(self, after: datetime, until: datetime) -> bool:
+        wakes = tables.runs.c.next_wake
+        soon = sa.select(tables.runs.c.id).where(tables.runs.c.ended_at.is_(None), wakes > after, wakes <= until)
+        async with self._engine.connect() as conn:
+            return (await conn.execute(soon.limit(1))).first() is not None
 
     async def _settle(self, relay: Relay) -> None:
         """Waits until every run has done what it can do without time passing."""

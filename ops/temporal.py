@@ -1,7 +1,7 @@
 """The connection to Temporal, and what the relay needs of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,8 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -108,7 +110,7 @@ SWEEP = "perennial-sweep"
 
 
 async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
-    """Makes sure the daily sweep is scheduled; one that an operator has changed or paused is left as it is."""
+    """Makes sure the daily sweep is scheduled. When it runs, and whether, stays as an operator has set it."""
     every = timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
     action = ScheduleActionStartWorkflow(
         "sweep", args=[SweepInput(clock)], id="sweep", task_queue=task_queue, static_summary="what did not happen"
@@ -118,7 +120,11 @@ async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
+
+    def with_our_clock(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        return ScheduleUpdate(replace(found.description.schedule, action=action))
+
     try:
         await client.create_schedule(SWEEP, schedule)
     except ScheduleAlreadyRunningError:
-        return
+        await client.get_schedule_handle(SWEEP).update(with_our_clock)

@@ -55,6 +55,11 @@ Type = Literal[
 ``usage``        ``{headline}``: what came of using it, as a sentence
 """
 
+PLAIN: frozenset[Type] = frozenset(
+    ("name", "url", "topic", "resource", "entry_point", "text", "integer", "date", "readings")
+)
+"""Types whose value is not an object with named parts."""
+
 _LINES_SHOWN = 8
 _TEXT_READ = 4000
 _MARKUP = re.compile(r"</?[a-zA-Z!?][^<>]*>|[<>{}`]")

@@ -170,7 +170,7 @@ class Journey:
         template: str,
         *,
         purpose: Purpose | None = None,
-        channel: str = "email",
+        channel: str | None = None,
         valid_for: timedelta | None = None,
         **context: Any,
     ) -> ask.Delivery:
@@ -181,6 +181,7 @@ class Journey:
         Args:
             template: A template's name.
             purpose: Why; the card's purpose if not given.
+            channel: Where; if not given, the best of the template's channels for this contact by then.
             valid_for: How long the message is worth sending, from now; the policy's default if not given.
             context: Values for the template besides the contact's facts and the entry event. JSON only.
         """
@@ -518,7 +519,7 @@ class Journey:
             heartbeat_timeout=timedelta(seconds=10),
             schedule_to_close_timeout=timedelta(hours=1),
             retry_policy=_BLIP,
-            summary=f"{request.channel}: {request.template}",
+            summary=f"{request.channel}: {request.template}" if request.channel else request.template,
         )
         try:
             delivery: ask.Delivery = await asyncio.shield(delivering)
@@ -670,6 +671,7 @@ def journey(
     unless: Iterable[str] = (),
     newest_only: bool = False,
     own_key_only: bool = False,
+    same: str | None = None,
 ) -> Callable[[type[Journey]], type[Journey]]:
     """Makes a class a journey: gives it its card and makes it a Temporal workflow.
 
@@ -687,6 +689,8 @@ def journey(
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
         only, unless: Facts the contact must or must not have: ``known``, ``customer``.
         own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
+        same: A field of the trigger's data; an event that names it ends only runs whose trigger named the same value
+            (``subscription_id``: another plan's end is not this one's), or none.
         newest_only: A new run ends the contact's older runs of this journey as ``superseded``.
 
     Raises:
@@ -712,6 +716,7 @@ def journey(
             unless=tuple(unless),
             newest_only=newest_only,
             own_key_only=own_key_only,
+            same=same,
             doc=(cls.__doc__ or "").strip(),
             stages=stages_of(cls),
         )

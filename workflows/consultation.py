@@ -47,13 +47,7 @@ class Consultation(Journey):
             news = await self._news(starts_at - days(1))
             if news is not None:
                 return self._after(news)
-            await self.send(
-                "meeting_reminder_text",
-                channel="sms",
-                purpose=LIFECYCLE,
-                valid_for=hours(20),
-                meeting=self._meeting(),
-            )
+            await self.send("meeting_reminder", purpose=LIFECYCLE, valid_for=hours(20), meeting=self._meeting())
         return self.meet
 
     async def meet(self) -> Any:

@@ -15,7 +15,7 @@ REPLIED = on("message.replied", machine=False)
 IN_TALKS = on("conversation.started", "handoff.opened")
 """A person of ours has the contact, or is about to. Not for a journey that hands over itself: it would end itself."""
 
-UNHAPPY = on("csat.answered", score=("bad", 1, 2))
+UNHAPPY = on("csat.answered", "nps.answered", mood="bad")
 """An answer that says they are unhappy with us."""
 
 TROUBLE = (on("ticket.opened", "usage.fell"), UNHAPPY)
@@ -23,6 +23,9 @@ TROUBLE = (on("ticket.opened", "usage.fell"), UNHAPPY)
 
 LEAVING = on("purchase.refunded", "subscription.canceled")
 """They give back or end what they bought."""
+
+NOTICE = on("subscription.cancel_scheduled")
+"""They have said that their plan is to end. It still runs, so help with it goes on; no favour, offer or present."""
 
 TUNED_OUT = on("message.unsubscribed", "message.complained")
 """They asked for no more of it."""

@@ -16,7 +16,7 @@ QUIZ = on("form.submitted", form="quiz")
     goal="the contact gets mail about their own subject, as often as suits them",
     success=[
         REPLIED,
-        on("consent.granted", "consent.withdrawn", evidence="preference page"),
+        on("contact.updated", "consent.granted", "consent.withdrawn", evidence="preference page"),
     ],
     exits=[IN_TALKS, on("meeting.booked"), on("purchase.completed")],
     owner="lifecycle",

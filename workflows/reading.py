@@ -29,8 +29,8 @@ Known = Mapping[str, ast.expr]
 
 @dataclass(frozen=True)
 class Send:
-    """A touch a stage may ask for. ``purpose`` (the card's, unless the send says so) and ``channel`` are None where
-    they are decided at run time.
+    """A touch a stage may ask for. ``purpose`` (the card's, unless the send says so) and ``channel`` (the best of the
+    template's, unless the send names one) are None where they are decided at run time.
     """
 
     line: int
@@ -39,8 +39,7 @@ class Send:
     channel: str | None
 
     def __str__(self) -> str:
-        by = "" if self.channel == "email" else f" by {self.channel or 'the channel of the moment'}"
-        return f"sends {self.template}{by}"
+        return f"sends {self.template}" + (f" by {self.channel}" if self.channel else "")
 
 
 @dataclass(frozen=True)
@@ -236,8 +235,7 @@ class _Code:
             case "send":
                 template = args[0] if args else keywords.get("template")
                 purpose = _text(keywords["purpose"]) if "purpose" in keywords else self._card.purpose
-                channel = _text(keywords["channel"]) if "channel" in keywords else "email"
-                return Send(line, self._literal(template, line), purpose, channel)
+                return Send(line, self._literal(template, line), purpose, _text(keywords.get("channel")))
             case "wait":
                 return Wait(line, tuple(self._condition(c, line) for c in args), _limit(keywords))
             case "sleep":

@@ -4,10 +4,10 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, days, journey, on, once
+from workflows.moments import NOTICE
 
-# A run is not told what is called name, not even a date's; the days tell the renewal from other dates.
-IN_45_DAYS = on("date.approaching", days=45)
-IN_30_DAYS = on("date.approaching", days=30)
+IN_45_DAYS = on("date.approaching", name="renewal", days=45)
+IN_30_DAYS = on("date.approaching", name="renewal", days=30)
 
 
 @journey(
@@ -15,7 +15,7 @@ IN_30_DAYS = on("date.approaching", days=30)
     audience="customers whose subscription renews within sixty days",
     goal="the customer decides in good time and with the facts, whichever way",
     success=on("subscription.renewed"),
-    exits=[on("subscription.canceled"), on("custom.stripe_cancel_scheduled")],
+    exits=[on("subscription.canceled"), NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once(),

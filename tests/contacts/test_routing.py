@@ -328,5 +328,13 @@ def test_when_a_hold_ends_promotional_runs_hear_of_it() -> None:
     assert routed(solved, promotional, lifecycle, runs=runs).tells == ()
 
 
+def test_when_a_pause_ends_runs_hear_of_it_but_those_it_did_not_keep_back() -> None:
+    resumed = happening("contact.resumed", at(1))
+    cards = [card(), card("lessons", purpose="lifecycle"), card("billing", purpose="transactional")]
+    runs = [a_run(), a_run("l", journey="lessons"), a_run("b", journey="billing")]
+    assert [t.run.id for t in routed(resumed, *cards, runs=runs, hold_released=True).tells] == ["r", "l"]
+    assert routed(resumed, *cards, runs=runs).tells == ()
+
+
 def test_a_skip_says_which_journey_and_why() -> None:
     assert routed(FORM, runs=[a_run()]).skips == (Skip("course", "already in it"),)

@@ -14,7 +14,7 @@ HOLE = r"\bNone\b|\{\{|\}\}|\{%|\b(?:Hi|Dear) ?,|“”|\( *\)|: *$|\s,(?=\s)| \
 
 def samples(*channels: str) -> list:
     return [
-        pytest.param((template, sample), id=f"{template.name}-{sample}")
+        pytest.param((template, sample), id=f"{template.file}-{sample}")
         for template in declared()
         for sample in template.samples
         if not channels or template.channel in channels
@@ -23,7 +23,7 @@ def samples(*channels: str) -> list:
 
 def rendered_by(param: tuple[Declared, str]) -> tuple[Declared, Rendered]:
     template, sample = param
-    return template, render(template.name, template.samples[sample])
+    return template, render(template.name, template.samples[sample], template.channel)
 
 
 @pytest.fixture(params=samples("email"))
@@ -205,7 +205,7 @@ def test_the_public_names_and_their_purposes():
             *("call_new_lead", "call_no_show", "call_renewal"),
             *("call_at_risk", "call_vip_review", "call_low_csat"),
         ],
-        ("sms", "lifecycle"): ["missed_call_text", "meeting_reminder_text"],
+        ("sms", "lifecycle"): ["missed_call", "meeting_reminder"],
         ("note", "lifecycle"): ["note_contract_signed", "note_help_received", "note_milestone"],
         ("gift", "lifecycle"): ["gift_first_value", "gift_anniversary"],
         ("mail", "lifecycle"): ["letter_thank_you"],
