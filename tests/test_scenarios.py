@@ -43,6 +43,13 @@ def test_every_journey_has_scenarios_of_its_goal_and_of_silence() -> None:
         assert ends[f"{card.name}/completed"] or ends[f"{card.name}/exhausted"], card.name
 
 
+async def test_an_answer_that_nobody_waits_for_is_named(template: str, policy: Policy) -> None:
+    right = scenario.read(next(f for f in FILES if f.stem == "value-present"))
+    early = right.events[-1].model_copy(update={"at": scenario.offset("10d")})
+    played = await simulate.play(template, right.model_copy(update={"events": (right.events[0], early)}), policy)
+    assert played.misses[0] == "- value-realized: nothing waits for an answer on 12 Mar"
+
+
 async def test_what_does_not_come_out_is_told_as_a_diff(template: str, policy: Policy) -> None:
     right = scenario.read(next(f for f in FILES if f.stem == "checkout-bought-in-the-delay"))
     wrong = right.model_copy(
