@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from contacts.events import Identity
     from ops.output import Output
+    from ops.scenario import Scenario
     from settings import Settings
 
 
@@ -33,6 +34,7 @@ class OneLine(TyperGroup):
 
 
 def _told(problem: Exception) -> int:
+    from contacts.specs import InvalidCard
     from ops.output import Failure, printable
 
     if isinstance(problem, typer.TyperException):
@@ -41,6 +43,9 @@ def _told(problem: Exception) -> int:
         message, status = "stopped", 1
     elif isinstance(problem, Failure):
         message, status = str(problem), problem.status
+    elif isinstance(problem, InvalidCard):
+        # whichever command looks at the journeys first
+        message, status = str(problem), 1
     elif os.environ.get("PERENNIAL_DEBUG") == "1":
         raise problem
     else:
@@ -393,18 +398,25 @@ async def _runs_list(wanted: Any, limit: int, out: "Output") -> None:
     out.many(lines, views.runs)
 
 
+Scenarios = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the scenario files are.")]
+SCENARIOS = Path("tests/scenarios")
+
+
 @journeys.command("list", epilog=_example("perennial journeys list"))
-def journeys_list(json: Json = False) -> None:
-    """Every journey."""
+def journeys_list(scenarios: Scenarios = SCENARIOS, json: Json = False) -> None:
+    """Every journey, a line each: what starts it, its goal, how many messages and scenarios it has."""
     from ops import cards, views
     from workflows.registry import CARDS
 
-    _output(json).many([cards.page(card) for card in CARDS], views.journeys)
+    told = _scenarios(scenarios) if scenarios.is_dir() else {}
+    _output(json).many([cards.page(card, told) for card in CARDS], views.journeys)
 
 
 @journeys.command("card", epilog=_example("perennial journeys card welcome"))
 def journeys_card(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The journey's name.")], json: Json = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The journey's name.")],
+    scenarios: Scenarios = SCENARIOS,
+    json: Json = False,
 ) -> None:
     """A journey's card: what starts it, whom it is for, how it ends, who owns it."""
     from ops import cards, views
@@ -414,34 +426,38 @@ def journeys_card(
     found = next((card for card in CARDS if card.name == name), None)
     if found is None:
         raise Failure(f"no journey {name!r}; there is {', '.join(card.name for card in CARDS)}")
-    _output(json).one(cards.page(found), views.card)
+    told = _scenarios(scenarios) if scenarios.is_dir() else {}
+    _output(json).one(cards.page(found, told), views.card)
 
 
 @journeys.command("lint", epilog=_example("perennial journeys lint"))
-def journeys_lint(
-    scenarios: Annotated[Path, typer.Option(help="Where the scenario files are.")] = Path("tests/scenarios"),
-    json: Json = False,
-) -> None:
+def journeys_lint(scenarios: Scenarios = SCENARIOS, json: Json = False) -> None:
     """Look for faults in journeys, one a line; exits 1 if there is one."""
     from datetime import UTC
 
-    from ops import lint, scenario
+    import templates
+    from contacts import policy
+    from ops import lint
+    from ops.checks.library import Library
     from ops.output import Failure, JsonLines
+    from settings import WrongSetting, load
     from templates.render import TemplateError, shipped
     from workflows.reading import flow_of
     from workflows.registry import JOURNEYS
 
-    if not scenarios.is_dir():
-        raise Failure(f"{scenarios}: no such folder; run this where the project is, or say --scenarios", status=2)
     try:
-        library = lint.Library(
+        rules = load().policy_file
+        library = Library(
             flows=[flow_of(cls) for cls in JOURNEYS],
             templates=shipped(),
-            scenarios=[scenario.read(file) for file in sorted(scenarios.rglob("*.yaml"))],
+            folder=Path(next(iter(templates.__path__))),
+            scenarios=list(_scenarios(scenarios).values()),
+            policy=policy.load(rules),
+            policy_file=rules,
             today=datetime.now(UTC).date(),
         )
         found = lint.lint(library)
-    except (TemplateError, scenario.BadScenario) as problem:
+    except (TemplateError, WrongSetting, policy.PolicyError) as problem:
         raise Failure(str(problem), status=2) from None
     if json:
         JsonLines().many(found, str)
@@ -455,22 +471,40 @@ def journeys_lint(
 def journeys_docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exits 1 if a page is stale.")] = False,
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages are.")] = Path("docs/journeys"),
+    scenarios: Scenarios = SCENARIOS,
     json: Json = False,
 ) -> None:
     """Write a page for every journey, with a picture of its flow."""
     from ops import journey_docs
     from ops.output import Failure
+    from templates.render import TemplateError, declared
     from workflows.reading import flow_of
     from workflows.registry import JOURNEYS
 
     if not to.parent.is_dir():
         raise Failure(f"{to.parent}: no such folder; run this where the project is, or say --to", status=2)
-    pages = journey_docs.pages([flow_of(cls) for cls in JOURNEYS])
+    try:
+        pages = journey_docs.pages([flow_of(cls) for cls in JOURNEYS], declared(), _scenarios(scenarios))
+    except TemplateError as problem:
+        raise Failure(str(problem), status=2) from None
     if not check:
         written = [{"page": str(path)} for path in journey_docs.write(to, pages)]
         _output(json).many(written, lambda _: "\n".join(w["page"] for w in written) or "Every page is up to date.")
     elif stale := journey_docs.stale(to, pages):
         raise Failure(f"{', '.join(map(str, stale))}: stale; run `perennial journeys docs`")
+
+
+def _scenarios(folder: Path) -> "dict[str, Scenario]":
+    """The scenarios of a folder by the name of their file."""
+    from ops import scenario
+    from ops.output import Failure
+
+    if not folder.is_dir():
+        raise Failure(f"{folder}: no such folder; run this where the project is, or say --scenarios", status=2)
+    try:
+        return {file.stem: scenario.read(file) for file in sorted(folder.rglob("*.yaml"))}
+    except scenario.BadScenario as problem:
+        raise Failure(str(problem), status=2) from None
 
 
 @handoffs.command("list", epilog=_example("perennial handoffs list"))

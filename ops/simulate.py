@@ -4,7 +4,7 @@ import asyncio
 import sysconfig
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
@@ -18,8 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
-from temporalio.client import Client
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    ListClosedWorkflowExecutionsRequest,
+    ListOpenWorkflowExecutionsRequest,
+)
+from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
@@ -47,11 +51,12 @@ _TEMPLATE = "perennial_schema_"
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a scenario: its timeline, and what did not come out as the file says."""
+    """What came of a scenario: its timeline, what did not come out as the file says, and the histories of its runs."""
 
     scenario: Scenario
     lines: Sequence[Line]
     misses: Sequence[str]
+    histories: Sequence[WorkflowHistory] = field(default=(), repr=False)
 
 
 @asynccontextmanager
@@ -78,10 +83,24 @@ async def play(template: str, written: Scenario, policy: Policy) -> Played:
         async with _time_skipping() as (environment, client):
             played = _Play(written, policy, engine, environment, client)
             lines = await played.through()
+            histories = await _histories(client)
     finally:
         await engine.dispose()
         await asyncio.to_thread(engines.drop_database, server, name)
-    return Played(written, lines, [*played.unheard, *scenario.judge(written, lines)])
+    return Played(written, lines, [*played.unheard, *scenario.judge(written, lines)], histories)
+
+
+async def _histories(client: Client) -> list[WorkflowHistory]:
+    """Of every run there was; each continues in another where it was carried over."""
+    # This server cannot list workflows by a query.
+    running = await client.workflow_service.list_open_workflow_executions(
+        ListOpenWorkflowExecutionsRequest(namespace=client.namespace)
+    )
+    over = await client.workflow_service.list_closed_workflow_executions(
+        ListClosedWorkflowExecutionsRequest(namespace=client.namespace)
+    )
+    found = [info.execution for info in (*over.executions, *running.executions)]
+    return [await client.get_workflow_handle(e.workflow_id, run_id=e.run_id).fetch_history() for e in found]
 
 
 @asynccontextmanager
