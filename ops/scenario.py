@@ -99,7 +99,7 @@ class ContactLine(BaseModel):
 
 
 ANSWERS = {"approve": True, "refuse": False}
-"""What a person may say to a journey that asks for approval; written among events, with the ``journey`` it is to."""
+"""What a person may say to a journey that asks for approval; written among the events, with the ``journey``."""
 
 
 class EventLine(BaseModel):

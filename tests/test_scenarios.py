@@ -86,6 +86,13 @@ def test_every_journey_has_scenarios_of_its_goal_and_of_silence() -> None:
         assert ends[f"{card.name}/completed"] or ends[f"{card.name}/exhausted"], card.name
 
 
+async def test_an_answer_that_nobody_waits_for_is_named(template: str, policy: Policy) -> None:
+    right = scenario.read(next(f for f in FILES if f.stem == "value-present"))
+    early = right.events[-1].model_copy(update={"at": scenario.offset("10d")})
+    played = await simulate.play(template, right.model_copy(update={"events": (right.events[0], early)}), policy)
+    assert played.misses[0] == "- value-realized: nothing waits for an answer on 12 Mar"
+
+
 async def test_a_history_that_the_code_would_not_make_is_noticed(template: str, policy: Policy) -> None:
     file = next(f for f in FILES if f.stem == "welcome-quiet")
     played = await simulate.play(template, scenario.read(file), policy)

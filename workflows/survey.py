@@ -6,10 +6,6 @@ from typing import Any
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
 from workflows.moments import ASKED, IN_TALKS, LEAVING, REPLIED, TROUBLE
 
-NAME = "three-questions"
-INCENTIVE = "the worksheet we use in our own first meetings, as a file you can print"
-SURVEY = {"url": "https://www.example.com/ask/three-questions", "incentive": INCENTIVE, "minutes": 2}
-
 
 @journey(
     trigger=often(on("message.clicked", machine=False), times=3, days=60),
@@ -38,5 +34,5 @@ class Survey(Journey):
         return self.ask
 
     async def ask(self) -> None:
-        await self.send("survey_three_questions", valid_for=days(5), survey=SURVEY)
+        await self.send("survey_three_questions", valid_for=days(5))
         await self.sleep(days=14)
