@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from activities.context import ALWAYS, OF_EVENT
 from contacts.events import DATA
 from contacts.specs import LIFECYCLE, PROMOTIONAL, TRANSACTIONAL, Card, Purpose
 from ops import words
@@ -35,19 +36,10 @@ _SELLING = re.compile(
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
-TOLD = frozenset(
-    {"first_name", "timezone", "account", "topic", "resource", "entry_point", "brand", "reply_to"}
-    | {"unsubscribe_url", "preferences_url"}
-)
+TOLD = ALWAYS | {"unsubscribe_url", "preferences_url"}
 """What every message is told, whatever its journey gives it."""
 
-TOLD_BY_ENTRY = {
-    "checkout": "checkout_id",
-    "order": "order_id",
-    "invoice": "invoice_id",
-    "subscription": "subscription_id",
-    "ticket": "ticket_id",
-}
+TOLD_BY_ENTRY = {record: sign for record, (sign, _) in OF_EVENT.items() if record not in ALWAYS}
 """What a message is told if the event that began the run has this field."""
 
 
