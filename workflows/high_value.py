@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import LIFECYCLE, Journey, days, journey, on, once
+from workflows.base import LIFECYCLE, Journey, always, days, journey, on
 
 
 @journey(
@@ -14,15 +14,19 @@ from workflows.base import LIFECYCLE, Journey, days, journey, on, once
     exits=[on("custom.vip_unmarked"), on("subscription.canceled")],
     owner="customer success",
     purpose=LIFECYCLE,
-    reentry=once(),
-    max_run=days(3650),
+    reentry=always(),
+    max_run=days(365),
     review_by=date(2027, 5, 1),
 )
 class HighValue(Journey):
-    """A standing promise, so the run lives as long as the relationship, and only a person ends it earlier."""
+    """A promise for a year, which only a person ends earlier.
+
+    After that it is up for review as any run that is exhausted: whoever looks at it marks them again, or does not.
+    """
 
     async def welcome(self) -> Any:
-        await self.send("vip_welcome")
+        if (await self.facts()).entered_before is None:
+            await self.send("vip_welcome")
         return self.review
 
     async def review(self) -> Any:
