@@ -3,7 +3,10 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+from workflows.base import LIFECYCLE, PROMOTIONAL, Journey, always, days, journey, on
+
+INVITED = on("custom.invited")
+"""A person invites them to something: ``event``, ``starts_at``, ``url``."""
 
 
 @journey(
@@ -30,6 +33,9 @@ class HighValue(Journey):
         return self.review
 
     async def review(self) -> Any:
-        await self.sleep(days=90)
+        due = self.after(days=90)
+        while (invited := await self.wait(INVITED, until=due)) is not None:
+            event = {"name": invited.event, "starts_at": invited.starts_at, "url": invited.url}
+            await self.send("event_invitation", purpose=PROMOTIONAL, valid_for=days(7), event=event)
         await self.send("call_vip_review", channel="call")
         return self.review
