@@ -16,7 +16,7 @@ _INVOICE = {
     **{"value": ("value",), "currency": ("currency",), "retry_at": ("retry_at",)},
     "card_url": ("hosted_invoice_url", "card_url"),
 }
-_OF_EVENT: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
+OF_EVENT: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
     "checkout": ("checkout_id", _MONEY),
     "order": ("order_id", _MONEY),
     "invoice": ("invoice_id", _INVOICE),
@@ -29,6 +29,12 @@ _OF_EVENT: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
 }
 """A message's record: the field by which an event is about one, and the fields its parts are
 taken from; of several the last."""
+
+ALWAYS = frozenset(
+    {"first_name", "timezone", "account", "topic", "resource", "entry_point", "standing", "answers"}
+    | {"brand", "reply_to", "subscription", "renewal", "invoice", "reasons", "review", "referral"}
+)
+"""What every message is told of, in as many parts as are known, whatever its journey gives it."""
 
 _AHEAD = (("renewal", "date"), ("invoice", "retry_at"), ("subscription", "ends_at"))
 """Days that a message announces: one that is over by the time it goes out is not mentioned."""
@@ -80,7 +86,7 @@ def message_context(
 def _of_event(data: Record) -> dict[str, Record]:
     return {
         record: {part: data[f] for part, fields in parts.items() for f in fields if data.get(f) is not None}
-        for record, (sign, parts) in _OF_EVENT.items()
+        for record, (sign, parts) in OF_EVENT.items()
         if data.get(sign) is not None
     }
 

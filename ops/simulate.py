@@ -47,6 +47,8 @@ from workflows.registry import CARDS
 from workflows.search_attributes import ALL as SEARCH_ATTRIBUTES
 
 _TEMPLATE = "perennial_schema_"
+_JUST = timedelta(seconds=10)
+"""Too close to tell which of two things came first: longer than a run takes to do something on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -215,13 +217,13 @@ class _Play:
         await run.execute_update("approve", args=[waiting[-1].data["name"], answer.approved])
 
     async def _skip_to(self, clock: Clock, moment: datetime) -> None:
-        """Lets time pass until then; a second less if a run wakes just after, so that what comes now is in time for it.
+        """Lets time pass until then; a little less if a run wakes just after, so that what comes now is in time for it.
 
         This server loses a run whose timer fires while the run is cancelling it, and its clock never stands still.
         """
         now = clock.at(await self._environment.get_current_time())
-        early = moment - timedelta(seconds=1)
-        if now < early and await self._someone_wakes(moment, moment + timedelta(seconds=1)):
+        early = moment - _JUST
+        if now < early and await self._someone_wakes(moment, moment + _JUST):
             moment = early
         if moment > now:
             await self._environment.sleep(moment - now)

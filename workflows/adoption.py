@@ -29,6 +29,8 @@ class Adoption(Journey):
 
     async def nudge(self) -> None:
         if self.entry.feature:
-            await self.send("adoption_nudge", valid_for=days(5))
+            await self.send(
+                "adoption_nudge", valid_for=days(5), feature={"name": self.entry.feature, "url": self.entry.url}
+            )
             # So long a use counts as an answer.
             await self.sleep(days=14)

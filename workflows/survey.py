@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
-from workflows.moments import ASKED, IN_TALKS, LEAVING, REPLIED, TROUBLE
+from workflows.moments import ASKED, IN_TALKS, LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
@@ -12,7 +12,7 @@ from workflows.moments import ASKED, IN_TALKS, LEAVING, REPLIED, TROUBLE
     audience="leads and customers who read what we send and are well with us",
     goal="the contact gets mail about what they work on, and a worksheet for their time",
     success=on("survey.answered"),
-    exits=[*TROUBLE, IN_TALKS, LEAVING, ASKED, REPLIED],
+    exits=[*TROUBLE, IN_TALKS, NOTICE, LEAVING, ASKED, REPLIED],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=365),

@@ -3,8 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+<<<<<<< HEAD
 from pydantic.fields import FieldInfo
 
+=======
+from activities.context import ALWAYS, OF_EVENT
+>>>>>>> next
 from contacts.events import DATA
 from contacts.specs import LIFECYCLE, PROMOTIONAL, TRANSACTIONAL, Card, Purpose
 from ops import words
@@ -37,6 +41,7 @@ _SELLING = re.compile(
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
+<<<<<<< HEAD
 TOLD = frozenset(
     {"first_name", "timezone", "account", "topic", "resource", "entry_point", "standing", "answers"}
     | {"subscription", "renewal", "invoice", "reasons", "review", "referral", "survey"}
@@ -53,6 +58,13 @@ TOLD_BY_ENTRY = {
     "webinar": "webinar",
 }
 """What messages are told if the event that began the run has this field."""
+=======
+TOLD = ALWAYS | {"unsubscribe_url", "preferences_url"}
+"""What every message is told, whatever its journey gives it."""
+
+TOLD_BY_ENTRY = {record: sign for record, (sign, _) in OF_EVENT.items() if record not in ALWAYS}
+"""What a message is told if the event that began the run has this field."""
+>>>>>>> next
 
 
 def no_ticket_hold(library: Library) -> Faults:

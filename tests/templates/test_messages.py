@@ -337,7 +337,7 @@ def test_the_public_names_and_their_purposes():
         ("email", "lifecycle"): [
             *("onboarding_first_step", "onboarding_week_one", "onboarding_week_two", "onboarding_month"),
             *("moment_contract_signed", "moment_first_value", "moment_milestone"),
-            *("moment_success", "moment_help_received", "vip_welcome"),
+            *("moment_success", "vip_welcome"),
         ],
         ("call", "promotional"): ["call_account_checkin"],
         ("call", "lifecycle"): [
