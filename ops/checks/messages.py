@@ -3,12 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-<<<<<<< HEAD
 from pydantic.fields import FieldInfo
 
-=======
 from activities.context import ALWAYS, OF_EVENT
->>>>>>> next
 from contacts.events import DATA
 from contacts.specs import LIFECYCLE, PROMOTIONAL, TRANSACTIONAL, Card, Purpose
 from ops import words
@@ -41,30 +38,11 @@ _SELLING = re.compile(
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
-<<<<<<< HEAD
-TOLD = frozenset(
-    {"first_name", "timezone", "account", "topic", "resource", "entry_point", "standing", "answers"}
-    | {"subscription", "renewal", "invoice", "reasons", "review", "referral", "survey"}
-    | {"brand", "reply_to", "unsubscribe_url", "preferences_url"}
-)
-"""What messages are told as far as it is known, whatever their journey gives them."""
-
-TOLD_BY_ENTRY = {
-    "checkout": "checkout_id",
-    "order": "order_id",
-    "ticket": "ticket_id",
-    "feature": "feature",
-    "milestone": "milestone",
-    "webinar": "webinar",
-}
-"""What messages are told if the event that began the run has this field."""
-=======
 TOLD = ALWAYS | {"unsubscribe_url", "preferences_url"}
 """What every message is told, whatever its journey gives it."""
 
 TOLD_BY_ENTRY = {record: sign for record, (sign, _) in OF_EVENT.items() if record not in ALWAYS}
 """What a message is told if the event that began the run has this field."""
->>>>>>> next
 
 
 def no_ticket_hold(library: Library) -> Faults:
