@@ -191,6 +191,7 @@ class Silence(_Part):
         from_latest: Each of ``after`` begins the count anew. Otherwise it goes on from the last of ``none_of`` (or the
             first of ``after`` ever), as long as ``after`` has happened since: mail that nobody reads does not reset it.
         at_most: Only while the first of ``after`` happened no more than so often.
+        within_days: Only so long after the last of ``after``.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -202,6 +203,7 @@ class Silence(_Part):
     unless: tuple[str, ...] = ()
     from_latest: bool = True
     at_most: int | None = None
+    within_days: Days | None = None
 
 
 class Fall(_Part):

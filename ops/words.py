@@ -50,8 +50,8 @@ def _field(name: str, value: Any) -> str:
 
 
 def flag(name: str) -> str:
-    """What a flag says of a contact: ``new customer``, ``in high value``."""
-    return name.replace("in:", "in ").replace("_", " ")
+    """What a flag says of a contact: ``new customer``, ``in high value``, ``during welcome``."""
+    return name.replace(":", " ").replace("_", " ")
 
 
 def step(asked: Step) -> str:

@@ -687,7 +687,8 @@ def journey(
         max_run: How long a run may last; then it ends as ``exhausted`` and a person looks at it.
         review_by: When the journey itself must be looked at again.
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
-        only, unless: Facts the contact must or must not have: ``known``, ``customer``.
+        only, unless: What must or must not be true of the contact as the run begins: ``known``, ``customer``,
+            ``strong``, a lifecycle stage, ``in:<segment>``, ``during:<another journey>``.
         own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
         same: A field of the trigger's data; an event that names it ends only runs whose trigger named the same value
             (``subscription_id``: another plan's end is not this one's), or none.
