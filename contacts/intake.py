@@ -93,15 +93,19 @@ class Intake:
     async def refresh(self, contact_id: str, now: datetime) -> int:
         """Brings a contact's segments up to date where only time has passed. Returns how many were joined or left."""
         async with self.engine.begin() as conn:
-            known = await store.lock(conn, contact_id)
-            before = segments.without_new_definitions(known, self.policy, now)
-            after = segments.counted(before, self.policy, now)
-            if after != known:
-                await store.save(conn, after)
-            moves = _moves(before, after, now.isoformat(), now)
-            for moved in moves:
-                await self.record_in(conn, moved, now)
-            return len(moves)
+            before, after = await self.refresh_in(conn, contact_id, now)
+            return len(before.segments.keys() ^ after.segments.keys())
+
+    async def refresh_in(self, conn: AsyncConnection, contact_id: str, now: datetime) -> tuple[Facts, Facts]:
+        """The same inside the caller's transaction. Returns the facts before and after, and leaves the row locked."""
+        known = await store.lock(conn, contact_id)
+        before = segments.without_new_definitions(known, self.policy, now)
+        after = segments.counted(before, self.policy, now)
+        if (after.segments, after.segments_as) != (known.segments, known.segments_as):
+            await store.save(conn, after)
+        for moved in _moves(before, after, now.isoformat(), now):
+            await self.record_in(conn, moved, now)
+        return before, after
 
     async def remember(self, event: Event, now: datetime) -> Receipt:
         """Applies an event to the facts without routing it: history from before the journeys began."""

@@ -34,6 +34,13 @@ def _local(value: time) -> time:
     return value
 
 
+def _of_no_segment(value: str) -> str:
+    # Score and strength decide who is in a segment: if joining changed them, one event might never come to an end.
+    if value.startswith("segment."):
+        raise ValueError("a segment cannot depend on joining or leaving one")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
@@ -54,7 +61,7 @@ class _Part(BaseModel):
 class Points(_Part):
     """Lead score points for one kind of behaviour."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     points: Annotated[float, Field(ge=-1000, le=1000)]
     match: dict[str, str | int | bool] = Field(default_factory=dict)
 
@@ -124,7 +131,7 @@ class Cap(_Part):
 class Strength(_Part):
     """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times."""
 
-    on: str
+    on: Annotated[str, AfterValidator(_of_no_segment)]
     points: Annotated[float, Field(ge=-100, le=100)]
     most: Annotated[int, Field(gt=0)] = 1
 
@@ -170,16 +177,9 @@ class ImportantDate(_Part):
 class Did(_Part):
     """Something the contact did: ``times`` in all, the last time ``within_days``."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     times: Annotated[int, Field(gt=0)] = 1
     within_days: Days | None = None
-
-    @field_validator("on")
-    @classmethod
-    def _not_our_own(cls, value: str) -> str:
-        if value.startswith("segment."):
-            raise ValueError("a segment cannot depend on joining or leaving one")
-        return value
 
     def __str__(self) -> str:
         times = f" {self.times} times" if self.times > 1 else ""
