@@ -202,8 +202,9 @@ class Intake:
         return plan
 
     def _keys(self, event: Happening) -> list[tuple[str, str]]:
-        """The (journey, key) pairs the event names."""
-        return [(c.name, str(event.data[c.key])) for c in self.cards if c.key and event.data.get(c.key) is not None]
+        """The (journey, key) pairs the event names, whoever has them."""
+        unique = [(c.name, event.data.get(c.key)) for c in self.cards if c.key and not c.shared_key]
+        return [(name, str(key)) for name, key in unique if key is not None]
 
     async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
         """Exits we already know of that happened after a trigger which is only arriving now."""
@@ -212,7 +213,7 @@ class Intake:
         if not types:
             return ()
         whose = [events.c.contact_id == contact_id]
-        keys = {c.key for c in starting if c.key is not None and c.key in event.data}
+        keys = {c.key for c in starting if c.key in event.data and not c.shared_key}
         whose += [events.c.data.contains({key: event.data[key]}) for key in sorted(keys)]
         rows = await conn.execute(
             sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(

@@ -224,6 +224,7 @@ class Card:
     unless: tuple[str, ...] = ()
     newest_only: bool = False
     own_key_only: bool = False
+    shared_key: bool = False
     doc: str = ""
     stages: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from workflows.base import LIFECYCLE, Journey, days, journey, on, once
     max_run=days(30),
     review_by=date(2027, 5, 1),
     key="date",
+    shared_key=True,
     only=["customer"],
     unless=["former", "lapsed"],
 )

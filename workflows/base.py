@@ -670,6 +670,7 @@ def journey(
     unless: Iterable[str] = (),
     newest_only: bool = False,
     own_key_only: bool = False,
+    shared_key: bool = False,
 ) -> Callable[[type[Journey]], type[Journey]]:
     """Makes a class a journey: gives it its card and makes it a Temporal workflow.
 
@@ -686,6 +687,8 @@ def journey(
         review_by: When the journey itself must be looked at again.
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
         only, unless: Facts the contact must or must not have: ``known``, ``customer``.
+        shared_key: Many contacts have the same value, such as a date: it tells a contact's own runs apart, and an event
+            that names it never means somebody else's.
         own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
         newest_only: A new run ends the contact's older runs of this journey as ``superseded``.
 
@@ -712,6 +715,7 @@ def journey(
             unless=tuple(unless),
             newest_only=newest_only,
             own_key_only=own_key_only,
+            shared_key=shared_key,
             doc=(cls.__doc__ or "").strip(),
             stages=stages_of(cls),
         )
