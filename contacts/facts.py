@@ -336,6 +336,7 @@ _OWN_WORDS = (
     "handoff.",
     "hold.",
     "segment.",
+    "broadcast.",
     "consent.",
     "message.",
     "contact.updated",

@@ -13,7 +13,7 @@ from typing import Literal
 from contacts.specs import LIFECYCLE, PROMOTIONAL, TRANSACTIONAL, Card, Condition, Pattern, Purpose
 from ops.scenario import Scenario
 from templates.render import Declared, Templates
-from workflows.reading import Approval, Flow, HandOff, Send, Sleep, Step, Wait
+from workflows.reading import Approval, Flow, HandOff, Send, SendNamed, Sleep, Step, Wait
 
 _LEAST_SCENARIOS = 2
 
@@ -223,7 +223,7 @@ def _takes_time(step: Step) -> bool:
     match step:
         case Wait(limit=None) | Sleep(length=None) | Approval(limit=None):
             return False
-        case Wait() | Sleep() | Approval() | HandOff() | Send():
+        case Wait() | Sleep() | Approval() | HandOff() | Send() | SendNamed():
             return True
 
 

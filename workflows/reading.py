@@ -3,6 +3,7 @@
 Routing only tells a run of events it may be waiting for; this is how it knows, and what the journey's page and lint are
 made from. Nothing is executed, so templates, conditions and stages must be written out in the journey's file, as
 literals, as constants of the file or as what a stage gives to its helper. That is also what makes a journey readable.
+Only ``self.entry.template`` stands for a template that is not: the one its event names.
 """
 
 import ast
@@ -39,6 +40,16 @@ class Send:
     def __str__(self) -> str:
         by = "" if self.channel == "email" else f" by {self.channel or 'the channel of the moment'}"
         return f"sends {self.template}{by}"
+
+
+@dataclass(frozen=True)
+class SendNamed:
+    """A touch whose template the entry event names, as that of a broadcast does."""
+
+    line: int
+
+    def __str__(self) -> str:
+        return "sends the message its event names"
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ class Approval:
         return f"asks a person to approve {self.what or 'something'}{_at_most(self.limit)}"
 
 
-Step = Send | Wait | Sleep | HandOff | Approval
+Step = Send | SendNamed | Wait | Sleep | HandOff | Approval
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def flow_of(cls: type[Journey]) -> Flow:
         stages=stages,
     )
     messages = [step.template for step in flow.steps if isinstance(step, Send)]
-    if not messages:
+    if not any(isinstance(step, Send | SendNamed) for step in flow.steps):
         raise InvalidCard(f"{cls.card.name}: sends no message")
     hears = [condition for step in flow.steps for condition in _heard_by(step)]
     card = replace(cls.card, messages=tuple(dict.fromkeys(messages)), hears=tuple(dict.fromkeys(hears)))
@@ -233,6 +244,8 @@ class _Code:
         match name:
             case "send":
                 template = args[0] if args else keywords.get("template")
+                if isinstance(template, ast.Attribute) and ast.unparse(template) == "self.entry.template":
+                    return SendNamed(line)
                 purpose = _text(keywords["purpose"]) if "purpose" in keywords else self._card.purpose
                 channel = _text(keywords["channel"]) if "channel" in keywords else "email"
                 return Send(line, self._literal(template, line), purpose, channel)
