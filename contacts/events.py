@@ -231,7 +231,7 @@ class StoppedData(_Data):
 
 
 class BroadcastData(StoppedData):
-    """``broadcast.due``: the one message of a broadcast, for one contact. ``valid_days``: how long it is worth sending."""
+    """``broadcast.due``: the message of a broadcast, for one contact; worth sending for ``valid_days``."""
 
     template: str
     channel: Literal["email", "sms"] = "email"

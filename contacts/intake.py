@@ -47,6 +47,12 @@ def _deadlocked(error: BaseException) -> bool:
     return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == "40P01"
 
 
+again_after_deadlock = retry(
+    retry=retry_if_exception(_deadlocked), stop=stop_after_attempt(5), wait=wait_random(0, 0.2), reraise=True
+)
+"""Makes a transaction of its own go again if PostgreSQL chose it to."""
+
+
 @dataclass(frozen=True)
 class Intake:
     """The door every event goes through, whoever sent it."""
@@ -55,7 +61,7 @@ class Intake:
     cards: tuple[Card, ...]
     policy: Policy
 
-    @retry(retry=retry_if_exception(_deadlocked), stop=stop_after_attempt(5), wait=wait_random(0, 0.2), reraise=True)
+    @again_after_deadlock
     async def record(self, event: Event, now: datetime) -> Receipt:
         """Stores an event and everything that follows from it; a repeat changes nothing.
 
@@ -90,6 +96,7 @@ class Intake:
             await self.record_in(conn, closing, now)
         return Receipt("stored", after.contact_id, happening.id, plan)
 
+    @again_after_deadlock
     async def refresh(self, contact_id: str, now: datetime) -> int:
         """Brings a contact's segments up to date where only time has passed. Returns how many were joined or left."""
         async with self.engine.begin() as conn:
@@ -213,7 +220,7 @@ class Intake:
         if not types:
             return ()
         whose = [events.c.contact_id == contact_id]
-        keys = {c.key for c in starting if c.key in event.data and not c.shared_key}
+        keys = {c.key for c in starting if c.key is not None and c.key in event.data and not c.shared_key}
         whose += [events.c.data.contains({key: event.data[key]}) for key in sorted(keys)]
         rows = await conn.execute(
             sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(

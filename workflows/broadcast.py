@@ -26,8 +26,8 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
 class Broadcast(Journey):
     """Sends what `perennial segments broadcast` was told to send: once to each contact, by the same gate as any touch.
 
-    A run a contact: a ticket holds one and a night another, and a word from the contact ends theirs alone. What was sent
-    has three days to lead to something.
+    A run a contact: a ticket holds one and a night another, and a word from the contact ends theirs alone. What was
+    sent has three days to lead to something.
     """
 
     async def tell(self) -> None:
