@@ -619,6 +619,10 @@ class _Launch(NamedTuple):
     json: bool
 
 
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 async def _launched(here: "Installation", what: "Rollout", launch: _Launch) -> None:
     """A bulk act never begins by accident: it is looked at first, and begins by a yes."""
     from contacts import rollouts
@@ -627,15 +631,16 @@ async def _launched(here: "Installation", what: "Rollout", launch: _Launch) -> N
     from ops.output import Failure
     from ops.rollouts import connected
 
-    asking = sys.stdin.isatty() and sys.stdout.isatty()
+    asking = _at_a_terminal()
     if not (launch.dry_run or launch.yes or (asking and not launch.json)):
         raise Failure("nothing was begun: --dry-run says what would come of it, --yes begins", status=2)
     out, now = _output(launch.json), here.clock.now()
     async with here.reading() as conn:
-        total = await rollouts.waiting(conn, here.policy, what, now)
+        since = await rollouts.begun_at(conn, what) or now
+        total = await rollouts.waiting(conn, here.policy, what, since)
 
     async def look_ahead() -> Foreseen:
-        found = await watch.looked_ahead(foresee(here.intake, what, now), total, launch.sample)
+        found = await watch.looked_ahead(foresee(here.intake, what, since, now), total, launch.sample)
         return found or Foreseen(what.name, what.segment)
 
     if launch.dry_run:
@@ -647,7 +652,7 @@ async def _launched(here: "Installation", what: "Rollout", launch: _Launch) -> N
             if not launch.yes:
                 out.one(await look_ahead(), segment_view.foreseen)
                 typer.confirm(f"Begin, {launch.rate} a minute?", abort=True, err=True)
-            begun = await known.begin(what, launch.rate, total)
+            begun = await known.begin(what, launch.rate, total, since)
         if asking and not launch.json:
             begun = await watch.watched(known, begun)
             if begun.stand in ("going", "paused", "stopping"):

@@ -95,6 +95,13 @@ def uncounted(segment: Segment) -> sa.ColumnElement[bool]:
     return by
 
 
+async def begun_at(conn: AsyncConnection, rollout: Rollout) -> datetime | None:
+    """When somebody first got the rollout's event; None if nobody has."""
+    query = sa.select(sa.func.min(events.c.received_at)).where(*_of(rollout))
+    found: datetime | None = (await conn.execute(query)).scalar_one()
+    return found
+
+
 async def waiting(conn: AsyncConnection, policy: Policy, rollout: Rollout, since: datetime) -> int:
     """How many turns a rollout that begins at ``since`` has.
 
@@ -204,10 +211,13 @@ async def steer(intake: Intake, about: str, value: str, order: Order, now: datet
 
 
 async def _recorded(intake: Intake, rollout: Rollout, since: datetime) -> int:
-    mine = (events.c.type == rollout.event, events.c.data.contains({"rollout": rollout.name}))
-    query = sa.select(sa.func.count()).select_from(events).where(*mine, events.c.received_at >= since)
+    query = sa.select(sa.func.count()).select_from(events).where(*_of(rollout), events.c.received_at >= since)
     async with intake.engine.connect() as conn:
         return int((await conn.execute(query)).scalar_one())
+
+
+def _of(rollout: Rollout) -> tuple[sa.ColumnElement[bool], ...]:
+    return events.c.type == rollout.event, events.c.data.contains({"rollout": rollout.name})
 
 
 def _had(rollout: Rollout, since: datetime) -> sa.ColumnElement[bool]:

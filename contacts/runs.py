@@ -128,10 +128,13 @@ async def signal(conn: AsyncConnection, name: str, now: datetime, *which: sa.Col
     """Has a signal without content (``pause``, ``resume``) sent to all open runs of which this is so; says how many."""
     mine = sa.select(runs.c.id, sa.literal(name), sa.literal({}, JSONB), sa.literal(now)).where(*which, OPEN)
     told = await conn.execute(
-        sa.insert(dispatches).from_select(["run_id", "kind", "payload", "created_at"], mine.order_by(runs.c.id))
+        sa.insert(dispatches)
+        .from_select(["run_id", "kind", "payload", "created_at"], mine.order_by(runs.c.id))
+        .returning(dispatches.c.id)
     )
+    count = len(told.all())
     await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
-    return told.rowcount
+    return count
 
 
 async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:

@@ -59,15 +59,19 @@ class Foreseen:
                 self.drops[verdict.reason] += 1
 
 
-async def foresee(intake: Intake, rollout: Rollout, now: datetime) -> AsyncIterator[Foreseen]:
-    """Yields what is foreseen so far, contact after contact, and changes nothing."""
+async def foresee(intake: Intake, rollout: Rollout, since: datetime, now: datetime) -> AsyncIterator[Foreseen]:
+    """Yields what is foreseen so far, contact after contact, and changes nothing.
+
+    Args:
+        since: When the rollout began, if it has before.
+    """
     so_far = Foreseen(rollout.name, rollout.segment)
     after: str | None = None
     while True:
         async with intake.engine.connect() as conn:
-            whose = await rollouts.next_in_line(conn, intake.policy, rollout, now, after, _PAGE)
+            whose = await rollouts.next_in_line(conn, intake.policy, rollout, since, after, _PAGE)
         for contact_id in whose:
-            so_far.add(*await _taken_back(intake, rollout, contact_id, now))
+            so_far.add(*await _taken_back(intake, rollout, contact_id, since, now))
             yield so_far
         if len(whose) < _PAGE:
             break
@@ -75,9 +79,11 @@ async def foresee(intake: Intake, rollout: Rollout, now: datetime) -> AsyncItera
 
 
 @again_after_deadlock
-async def _taken_back(intake: Intake, rollout: Rollout, contact_id: str, now: datetime) -> tuple[Turn, Verdict | None]:
+async def _taken_back(
+    intake: Intake, rollout: Rollout, contact_id: str, since: datetime, now: datetime
+) -> tuple[Turn, Verdict | None]:
     async with intake.engine.connect() as conn, conn.begin() as transaction:
-        turn = await rollouts.turn(intake, conn, rollout, contact_id, now, now)
+        turn = await rollouts.turn(intake, conn, rollout, contact_id, since, now)
         verdict = None
         if turn.plan.starts and "template" in rollout.data:
             verdict = await Gate(intake.policy, "").foresee(conn, _ask(intake, rollout.data, now), turn.facts)

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +25,7 @@ from workflows.rollout import Progress, RolloutInput
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 
 _TIMEOUT = timedelta(seconds=10)
+_NOBODY_ANSWERED = (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION)
 _RUNNING = WorkflowExecutionStatus.RUNNING
 _COMPLETED = WorkflowExecutionStatus.COMPLETED
 
@@ -79,8 +80,11 @@ class Rollouts:
     here: Installation
     client: Client
 
-    async def begin(self, what: Rollout, rate: int, total: int) -> Progress:
+    async def begin(self, what: Rollout, rate: int, total: int, since: datetime) -> Progress:
         """Begins a rollout, unless one of this name goes on already; one that was stopped goes on where it was.
+
+        Args:
+            since: When it began, if it has before.
 
         Raises:
             Failure: One of this name has been through everybody, or is about something else.
@@ -88,7 +92,7 @@ class Rollouts:
         known = await self.about(what)
         if known is not None:
             return known
-        given = RolloutInput(what, rate, total, self.here.clock)
+        given = RolloutInput(what, rate, total, self.here.clock, since)
         with suppress(WorkflowAlreadyStartedError):  # somebody else was quicker
             await self.client.start_workflow(
                 "rollout",
@@ -189,7 +193,7 @@ async def connected(here: Installation) -> AsyncIterator[Rollouts]:
     try:
         yield Rollouts(here, client)
     except RPCError as error:
-        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION):
+        if error.status in _NOBODY_ANSWERED:
             raise Failure("no worker answers: is one running, and does it know rollouts?") from None
         raise Failure(f"Temporal: {error.message.splitlines()[0] if error.message else error.status.name}") from None
 

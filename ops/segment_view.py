@@ -17,9 +17,7 @@ def segments(lines: Sequence[SegmentLine]) -> RenderableType:
     """Segments, one under the other."""
     if not lines:
         return "The policy has no segments."
-    table = columns(
-        "segment", "members", "who, and what is different for them", "journeys", wrap=["who, and", "journeys"]
-    )
+    table = columns("segment", "members", "who, what for", "journeys", wrap=["who, what for", "journeys"])
     for line in lines:
         who = Text.assemble(text(line.who), "\n", text(line.decides, "dim"))
         table.add_row(text(line.name, "cyan"), _members(line), who, text(_used_by(line) or "none"))

@@ -61,7 +61,7 @@ class RolloutInput:
     Attributes:
         rate: Events a minute, of the journeys' clock.
         total: Turns there were when it was started.
-        since: When it began; None before it has.
+        since: When it began; None for now.
     """
 
     what: What

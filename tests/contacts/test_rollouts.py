@@ -30,6 +30,7 @@ BROADCAST = card(
     shared_key=True,
     reentry=once(),
 )
+DAY_ONE = at(1)
 BACKFILL = rollouts.backfill("first", "keen")
 NEWS = rollouts.broadcast("news", "keen", "expansion_idea", channel="email", purpose="promotional", valid_days=2)
 
@@ -49,7 +50,7 @@ async def members(intake: Intake, *numbers: int) -> None:
         await intake.remember(told("form.submitted", who=who(n), form="f"), START)
 
 
-async def go(intake: Intake, rollout: Rollout = BACKFILL, when: datetime = at(1), **more: Any) -> Page:
+async def go(intake: Intake, rollout: Rollout = BACKFILL, when: datetime = DAY_ONE, **more: Any) -> Page:
     given = {"since": at(1), "after": None, "limit": 100, **more}
     return await rollouts.page(intake, rollout, now=lambda: when, **given)
 
@@ -222,10 +223,10 @@ async def test_a_broadcast_begins_a_run_for_each_and_never_a_second(engine: Asyn
 
 async def test_nobody_in_a_broadcast_waits_for_another(engine: AsyncEngine, intake: Intake) -> None:
     await members(intake, 1, 2)
-    first, second = ((await facts_of(engine, email)).contact_id for email in addresses(1, 2))
+    first, second = [(await facts_of(engine, email)).contact_id for email in addresses(1, 2)]
     async with engine.begin() as one, engine.begin() as other:
-        assert (await rollouts.turn(intake, one, NEWS, await first, at(1), at(1))).skipped is None
-        taken = rollouts.turn(intake, other, NEWS, await second, at(1), at(1))
+        assert (await rollouts.turn(intake, one, NEWS, first, at(1), at(1))).skipped is None
+        taken = rollouts.turn(intake, other, NEWS, second, at(1), at(1))
         assert (await asyncio.wait_for(taken, 10)).skipped is None
 
 
@@ -290,8 +291,8 @@ async def test_a_backfill_has_no_runs_of_its_own(engine: AsyncEngine, intake: In
 # What would come of it
 
 
-async def foreseen(intake: Intake, rollout: Rollout, when: datetime = at(1)) -> Foreseen:
-    found = [so_far async for so_far in foresee(intake, rollout, when)]
+async def foreseen(intake: Intake, rollout: Rollout, when: datetime = DAY_ONE) -> Foreseen:
+    found = [so_far async for so_far in foresee(intake, rollout, when, when)]
     return found[-1]
 
 
