@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from pydantic.fields import FieldInfo
+
 from activities.context import ALWAYS, OF_EVENT
 from contacts.events import DATA
 from contacts.specs import LIFECYCLE, PROMOTIONAL, TRANSACTIONAL, Card, Purpose
@@ -88,7 +90,7 @@ def missing_context(library: Library) -> Faults:
     for flow, send, template in _sent(library):
         if send.context is None:
             continue
-        told = TOLD | send.context | {name for name, field in TOLD_BY_ENTRY.items() if _always_has(flow.card, field)}
+        told = TOLD | send.context | {name for name, field in TOLD_BY_ENTRY.items() if _may_have(flow.card, field)}
         for name in (name for name, need in template.context.items() if need.fallback is None and name not in told):
             what = f"{send.template} cannot do without {name}: pass {name}=, or declare a fallback for it"
             yield at(flow, send.line), what
@@ -171,10 +173,14 @@ def _channels(templates: Templates) -> Mapping[str, Sequence[str]]:
     return channels
 
 
-def _always_has(card: Card, field: str) -> bool:
-    """Whether every event that starts the journey has a value in this field."""
-    types = {type for trigger in card.trigger for type in event(trigger).types}
-    return all(type in DATA and (f := DATA[type].model_fields.get(field)) and f.is_required() for type in types)
+def _may_have(card: Card, field: str) -> bool:
+    """Whether every event that starts the journey has a value in this field, or may have for all that can be said."""
+    fields = [_fields(type) for trigger in card.trigger for type in event(trigger).types]
+    return all(not known or (field in known and known[field].is_required()) for known in fields)
+
+
+def _fields(type: str) -> Mapping[str, FieldInfo]:
+    return DATA[type].model_fields if type in DATA else {}
 
 
 def _plain(text: str) -> str:

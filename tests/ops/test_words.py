@@ -65,5 +65,6 @@ def test_what_a_stage_does(asked: Step, expected: str) -> None:
 
 
 def test_flags_and_lists() -> None:
-    assert (flag("in_talks"), flag("in:high_value")) == ("in talks", "in high value")
+    said = {"in_talks": "in talks", "in:high_value": "in high value", "during:welcome": "during welcome"}
+    assert {name: flag(name) for name in said} == said
     assert (either([]), either("a"), either("ab"), either("abc")) == ("", "a", "a or b", "a, b or c")
