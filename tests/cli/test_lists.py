@@ -93,7 +93,16 @@ def test_journeys_are_listed_and_shown_without_a_database(here: Path) -> None:
     assert card["stages"] == ["remind", "help", "close"]
     assert (card["key"], card["owner"], card["reentry"]) == ("checkout_id", "sales", "once")
     text = perennial("journeys", "card", "abandoned-checkout").stdout
-    for part in ("audience", "goal", "exits", "review by", "re-entry", "max run", "checkout_last", f"{card['max_run_days']:g} days"):
+    for part in (
+        "audience",
+        "goal",
+        "exits",
+        "review by",
+        "re-entry",
+        "max run",
+        "checkout_last",
+        f"{card['max_run_days']:g} days",
+    ):
         assert part in text
     line = failed("journeys", "card", "welcom", status=1)
     assert line.startswith("no journey 'welcom'; there is welcome, nurture, abandoned-checkout, ")
