@@ -133,6 +133,10 @@ class Gate:
         until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
         return Claim(touch_id, status, ask.channel, facts, reason, until, hold)
 
+    async def foresee(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> Verdict:
+        """What the gate would say of a touch of a run that is not over. Writes nothing and claims nothing."""
+        return gate.decide(ask, Situation(facts, None, await self._past(conn, ask, facts)), self.policy)
+
     async def release(self, conn: AsyncConnection, touch_id: str) -> None:
         """Gives a claim back after the provider surely did not take the touch; the next attempt asks the gate anew."""
         await conn.execute(
@@ -174,6 +178,9 @@ class Gate:
     async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
+        return Situation(facts, ended_by, await self._past(conn, ask, facts))
+
+    async def _past(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> list[Past]:
         rows = await conn.execute(
             sa.select(touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at).where(
                 touches.c.contact_id == facts.contact_id,
@@ -181,7 +188,7 @@ class Gate:
                 touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
             )
         )
-        return Situation(facts, ended_by, [Past(*row) for row in rows])
+        return [Past(*row) for row in rows]
 
     async def _touch(self, conn: AsyncConnection, ask: Ask) -> Any:
         return (await conn.execute(sa.select(touches).where(touches.c.id == _touch_id(ask)))).one_or_none()

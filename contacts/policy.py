@@ -58,6 +58,13 @@ def _every_role(value: dict[Role, tuple[Channel, ...]]) -> dict[Role, tuple[Chan
     return value
 
 
+def _of_no_segment(value: str) -> str:
+    # Score and strength decide who is in a segment: if joining changed them, one event might never come to an end.
+    if value.startswith("segment."):
+        raise ValueError("a segment cannot depend on joining or leaving one")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
@@ -80,7 +87,7 @@ class _Part(BaseModel):
 class Points(_Part):
     """Lead score points for one kind of behaviour."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     points: Annotated[float, Field(ge=-1000, le=1000)]
     match: dict[str, str | int | bool] = Field(default_factory=dict)
 
@@ -166,7 +173,7 @@ class Strength(_Part):
     With a ``mood``, only answers of that mood count.
     """
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     mood: events.Mood | None = None
     points: Annotated[float, Field(ge=-100, le=100)]
     most: Annotated[int, Field(gt=0)] = 1
@@ -191,6 +198,7 @@ class Silence(_Part):
         from_latest: Each of ``after`` begins the count anew. Otherwise it goes on from the last of ``none_of`` (or the
             first of ``after`` ever), as long as ``after`` has happened since: mail that nobody reads does not reset it.
         at_most: Only while the first of ``after`` happened no more than so often.
+        within_days: Only so long after the last of ``after``.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -202,6 +210,7 @@ class Silence(_Part):
     unless: tuple[str, ...] = ()
     from_latest: bool = True
     at_most: int | None = None
+    within_days: Days | None = None
 
 
 class Fall(_Part):
@@ -233,16 +242,9 @@ class ImportantDate(_Part):
 class Did(_Part):
     """Something the contact did: ``times`` in all, the last time ``within_days``."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     times: Annotated[int, Field(gt=0)] = 1
     within_days: Days | None = None
-
-    @field_validator("on")
-    @classmethod
-    def _not_our_own(cls, value: str) -> str:
-        if value.startswith("segment."):
-            raise ValueError("a segment cannot depend on joining or leaving one")
-        return value
 
     def __str__(self) -> str:
         times = f" {self.times} times" if self.times > 1 else ""

@@ -185,7 +185,7 @@ class _Play:
                     day
                     for day in (now + timedelta(days=n) for n in range(1, days))
                     for facts in known
-                    if segments.counted(facts, self._policy, day) != facts
+                    if segments.counted(facts, self._policy, day).segments != facts.segments
                 ),
                 1,
             )

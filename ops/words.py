@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from contacts.specs import Condition, Pattern, Trigger
-from workflows.reading import Approval, HandOff, Look, Note, Send, Sleep, Step, Wait
+from workflows.reading import Approval, HandOff, Look, Note, Send, SendNamed, Sleep, Step, Wait
 
 _UNITS = r"(days|hours|minutes)"
 
@@ -59,6 +59,8 @@ def step(asked: Step) -> str:
     match asked:
         case Send():
             return f"sends {asked.template}" + (f" by {asked.channel}" if asked.channel not in (None, "email") else "")
+        case SendNamed():
+            return "sends the message its event names"
         case Wait():
             return f"waits for {either(map(happening, asked.conditions)) or 'time to pass'}{_at_most(asked.limit)}"
         case Sleep():

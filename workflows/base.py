@@ -672,6 +672,7 @@ def journey(
     newest_only: bool = False,
     own_key_only: bool = False,
     same: str | None = None,
+    shared_key: bool = False,
 ) -> Callable[[type[Journey]], type[Journey]]:
     """Makes a class a journey: gives it its card and makes it a Temporal workflow.
 
@@ -687,7 +688,10 @@ def journey(
         max_run: How long a run may last; then it ends as ``exhausted`` and a person looks at it.
         review_by: When the journey itself must be looked at again.
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
-        only, unless: Facts the contact must or must not have: ``known``, ``customer``.
+        only, unless: What must or must not be true of the contact as the run begins: ``known``, ``customer``,
+            ``strong``, a lifecycle stage, ``in:<segment>``, ``during:<another journey>``.
+        shared_key: Many contacts have the same value, such as a date: it tells a contact's own runs apart, and an event
+            that names it never means somebody else's.
         own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
         same: A field of the trigger's data; an event that names it ends only runs whose trigger named the same value
             (``subscription_id``: another plan's end is not this one's), or none.
@@ -717,6 +721,7 @@ def journey(
             newest_only=newest_only,
             own_key_only=own_key_only,
             same=same,
+            shared_key=shared_key,
             doc=(cls.__doc__ or "").strip(),
             stages=stages_of(cls),
         )

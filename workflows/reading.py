@@ -39,6 +39,13 @@ class Send:
 
 
 @dataclass(frozen=True)
+class SendNamed:
+    """A touch whose template the entry event names, as that of a broadcast does."""
+
+    line: int
+
+
+@dataclass(frozen=True)
 class Wait:
     """A wait for an event. ``limit`` is how long at most (``10 minutes``, ``until noon``); None: there is none."""
 
@@ -88,7 +95,7 @@ class Look:
     flag: str
 
 
-Step = Send | Wait | Sleep | HandOff | Approval | Note | Look
+Step = Send | SendNamed | Wait | Sleep | HandOff | Approval | Note | Look
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,7 @@ class _Code:
         steps = list(dict.fromkeys(step for stage in stages for step in stage.steps))
         self._must_be_followed({step.line for step in steps})
         messages = dict.fromkeys(step.template for step in steps if isinstance(step, Send))
-        if not messages:
+        if not any(isinstance(step, Send | SendNamed) for step in steps):
             raise self._refused(self._class.lineno, "sends no message")
         hears = dict.fromkeys(condition for step in steps for condition in _heard_by(step))
         decorators = [d for d in self._class.decorator_list if isinstance(d, ast.Call)]
@@ -253,11 +260,14 @@ class _Code:
             case "record_event":
                 yield from (Note(line, self._text(o)) for o in first or named.get("type", ()))
 
-    def _sends(self, line: int, templates: Options, named: Mapping[str | None, Options]) -> Iterator[Send]:
+    def _sends(self, line: int, templates: Options, named: Mapping[str | None, Options]) -> Iterator[Send | SendNamed]:
         names = [self._text(option) for option in templates]
         purposes = [self._text(option) for option in named.get("purpose", ())] or [self._card.purpose]
         channels = [self._text(option) for option in named.get("channel", ())] or [None]
         context = None if None in named else frozenset(name for name in named if name and name not in _NO_CONTEXT)
+        if [ast.unparse(option) for option in templates] == ["self.entry.template"]:
+            yield SendNamed(line)
+            return
         for name, purpose, channel in product(names or [None], purposes, channels):
             if name is None:
                 raise self._refused(line, "sends what? write the template's name out, or a constant that is one")

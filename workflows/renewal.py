@@ -22,6 +22,7 @@ IN_30_DAYS = on("date.approaching", name="renewal", days=30)
     max_run=days(75),
     review_by=date(2027, 5, 1),
     key="date",
+    shared_key=True,
     newest_only=True,
     unless=["former"],
 )

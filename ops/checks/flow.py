@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ops import words
 from ops.checks.conditions import covered, each, event
 from ops.checks.library import Faults, Library, at
-from workflows.reading import Approval, Flow, HandOff, Look, Note, Send, Sleep, Step, Wait
+from workflows.reading import Approval, Flow, HandOff, Look, Note, Send, SendNamed, Sleep, Step, Wait
 
 _NO_WAY_OUT = frozenset({"contact.erased", "contact.merged"})
 """Types that end no reason to write: the erased are not written to anyway."""
@@ -94,7 +94,7 @@ def _takes_time(step: Step) -> bool:
     match step:
         case Wait(limit=None) | Sleep(length=None) | Approval(limit=None) | Note() | Look():
             return False
-        case Wait() | Sleep() | Approval() | HandOff() | Send():
+        case Wait() | Sleep() | Approval() | HandOff() | Send() | SendNamed():
             return True
 
 

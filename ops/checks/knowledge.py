@@ -18,7 +18,7 @@ from ops.checks.library import Faults, Library, Place, at
 from workflows.reading import Flow, Look, Note, Wait
 
 FLAGS = frozenset({"known", "customer", "erased", "strong", *get_args(Stage)})
-"""What a card may ask of a contact besides ``in:<segment>``."""
+"""What a card may ask of a contact besides ``in:<segment>`` and ``during:<journey>``."""
 
 
 def unknown_event(library: Library) -> Faults:
@@ -36,6 +36,7 @@ def unknown_event(library: Library) -> Faults:
 def unknown_flag(library: Library) -> Faults:
     """Flags that no contact ever has."""
     flags = FLAGS | {f"in:{segment.name}" for segment in library.policy.segments}
+    flags |= {f"during:{flow.card.name}" for flow in library.flows}
     for flow in library.flows:
         asked = [(flow.line_of(part), flag) for part in ("only", "unless") for flag in getattr(flow.card, part)]
         asked += [(step.line, step.flag) for step in flow.steps if isinstance(step, Look)]

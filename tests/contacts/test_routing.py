@@ -91,6 +91,14 @@ def test_the_audience_is_kept_to() -> None:
     assert routed(FORM, card(only=("customer",)), facts=customer).starts
 
 
+def test_a_journey_may_keep_out_of_the_way_of_another() -> None:
+    polite = card(unless=("during:welcome",))
+    welcome = a_run(journey="welcome")
+    assert skipped(routed(FORM, polite, runs=[welcome])) == "already during:welcome"
+    assert routed(FORM, polite, runs=[a_run(journey="welcome", open=False)]).starts
+    assert routed(FORM, polite, runs=[a_run(journey="welcome", who="bob")]).starts
+
+
 def test_a_keyed_journey_needs_its_key() -> None:
     keyless = happening("checkout.started", checkout_id=None)
     assert skipped(routed(keyless, CHECKOUT)) == "no checkout_id in the event"
