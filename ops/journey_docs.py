@@ -39,6 +39,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "Dates made relevant": ["date-relevant"],
     "Thanks for visits and loyalty": ["loyalty-thanks"],
     "High-value customers": ["high-value-invitation", "high-value"],
+    "One message to a segment": ["broadcast"],
 }
 """What a business asks journeys for, and those that do it."""
 
