@@ -71,4 +71,5 @@ CHECKS: Mapping[str, Callable[[Library], Faults]] = {
 }
 """Every check by its code."""
 
-_WARNINGS = frozenset({"unsent-template"})
+# What time alone brings about must not stop a change that has nothing to do with it.
+_WARNINGS = frozenset({"overdue", "unsent-template"})
