@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from uuid import uuid4
@@ -35,7 +34,7 @@ from connectors.recording import Recording
 from contacts import database, journal, migrate, segments, store, tables
 from contacts.absence import due
 from contacts.clock import Clock
-from contacts.facts import CHANNELS
+from contacts.facts import CHANNELS, Facts
 from contacts.intake import Intake
 from contacts.policy import Policy
 from contacts.relay import Relay
@@ -178,22 +177,24 @@ class _Play:
                     sa.select(tables.contacts.c.facts).where(tables.contacts.c.merged_into.is_(None))
                 )
                 known = [store.read_facts(document) for document in rows.scalars()]
-            ahead = [ripe.at for facts in known for ripe in due(facts, self._policy) if now < ripe.at < moment]
-            days = ceil((moment - now) / timedelta(days=1))
-            ahead += islice(
-                (
-                    day
-                    for day in (now + timedelta(days=n) for n in range(1, days))
-                    for facts in known
-                    if segments.counted(facts, self._policy, day).segments != facts.segments
-                ),
-                1,
-            )
-            await self._skip_to(clock, min(ahead, default=moment))
-            if not ahead:
+            ripe = min((d.at for facts in known for d in due(facts, self._policy) if d.at > now), default=moment)
+            ripe = self._first_move(known, now, min(ripe, moment))
+            await self._skip_to(clock, ripe)
+            if ripe >= moment:
                 return
-            await sweep_page(self._intake, min(ahead))
+            await sweep_page(self._intake, ripe)
             await self._settle(relay)
+
+    def _first_move(self, known: Sequence[Facts], now: datetime, before: datetime) -> datetime:
+        """When a day's sweep would find that a contact has joined or left a segment, if that is earlier."""
+        days = (now + timedelta(days=n) for n in range(1, ceil((before - now) / timedelta(days=1))))
+        moves = (
+            day
+            for day in days
+            for facts in known
+            if segments.counted(facts, self._policy, day).segments != facts.segments
+        )
+        return next(moves, before)
 
     async def _answer(self, answer: Answer, now: datetime) -> None:
         asked = (

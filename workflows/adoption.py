@@ -19,9 +19,7 @@ from workflows.moments import IN_TALKS, LEAVING, TROUBLE
     review_by=date(2027, 5, 1),
     only=["customer"],
     unless=["new_customer", "at_risk", "former"],
-    key="feature",
-    own_key_only=True,
-    newest_only=True,
+    same="feature",
 )
 class Adoption(Journey):
     """One nudge, for one part of the product.
@@ -31,8 +29,9 @@ class Adoption(Journey):
     """
 
     async def nudge(self) -> None:
-        await self.send(
-            "adoption_nudge", valid_for=days(5), feature={"name": self.entry.feature, "url": self.entry.url}
-        )
-        # So long a use counts as an answer.
-        await self.sleep(days=14)
+        if self.entry.feature:
+            await self.send(
+                "adoption_nudge", valid_for=days(5), feature={"name": self.entry.feature, "url": self.entry.url}
+            )
+            # So long a use counts as an answer.
+            await self.sleep(days=14)

@@ -387,10 +387,10 @@ class Journey:
                         task.done() or self.state.ending or self.state.move_to or out_of_time.done()
                     )
                 )
-            finally:
-                if not task.done():
-                    task.cancel()
-                    await workflow.wait([task])
+            except asyncio.CancelledError:
+                await _left(task)
+                raise
+            await _left(task)
             following = None if task.cancelled() else task.result()
             self._open_mail()
             if out_of_time.done() and self.state.ending is None:
@@ -627,6 +627,13 @@ class Journey:
 
 
 _BLIP = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
+
+
+async def _left(stage: asyncio.Task[Any]) -> None:
+    """Leaves a stage, finished or not; its cleanup runs."""
+    if not stage.done():
+        stage.cancel()
+        await workflow.wait([stage])
 
 
 async def _run(stage: Coroutine[Any, Any, Any]) -> Any:
