@@ -46,8 +46,10 @@ from workflows.registry import CARDS
 from workflows.search_attributes import ALL as SEARCH_ATTRIBUTES
 
 _TEMPLATE = "perennial_schema_"
-_JUST = timedelta(seconds=10)
-"""Too close to tell which of two things came first: longer than a run takes to do something on a busy machine."""
+_LATE = 10.0
+"""Seconds by which runs wake late: longer than one takes to do something. This server loses a run whose timer goes off
+while the run is calling it off, as it would if an event came at the very moment a wait ends.
+"""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class _Play:
         """From the first event to ``until``; returns the timeline."""
         start = self._scenario.start.astimezone(UTC)
         origin = await self._environment.get_current_time()
-        clock = Clock(origin, start)
+        clock = Clock(origin, start, late=_LATE)
         recording = Recording()
         acts = worker.activities(
             engine=self._engine,
@@ -218,22 +220,9 @@ class _Play:
         await run.execute_update("approve", args=[waiting[-1].data["name"], answer.approved])
 
     async def _skip_to(self, clock: Clock, moment: datetime) -> None:
-        """Lets time pass until then; a little less if a run wakes just after, so that what comes now is in time for it.
-
-        This server loses a run whose timer fires while the run is cancelling it, and its clock never stands still.
-        """
-        now = clock.at(await self._environment.get_current_time())
-        early = moment - _JUST
-        if now < early and await self._someone_wakes(moment, moment + _JUST):
-            moment = early
-        if moment > now:
-            await self._environment.sleep(moment - now)
-
-    async def _someone_wakes(self, after: datetime, until: datetime) -> bool:
-        wakes = tables.runs.c.next_wake
-        soon = sa.select(tables.runs.c.id).where(tables.runs.c.ended_at.is_(None), wakes > after, wakes <= until)
-        async with self._engine.connect() as conn:
-            return (await conn.execute(soon.limit(1))).first() is not None
+        ahead = moment - clock.at(await self._environment.get_current_time())
+        if ahead > timedelta(0):
+            await self._environment.sleep(ahead)
 
     async def _settle(self, relay: Relay) -> None:
         """Waits until every run has done what it can do without time passing."""
