@@ -11,7 +11,7 @@ from workflows.reading import flow_of
 def test_its_message_is_the_one_its_event_names() -> None:
     flow = flow_of(Broadcast)
     assert flow.card.messages == ()
-    assert [str(step) for step in flow.steps] == ["sends the message its event names", "waits 3 days"]
+    assert [str(step) for step in flow.steps] == ["sends the message its event names", "sleeps 3 days"]
 
 
 @pytest.mark.parametrize(
