@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import live
 from activities import signatures as ask
+from activities.context import message_context
 from activities.record import write_lines
 from activities.running import RunTime, pulse
 from connectors.base import Accepted, Directory, LiveFacts, Message, Sender
@@ -183,29 +184,11 @@ class Deliver:
         return self.senders[channel]
 
     def _render(self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched) -> Rendered:
-        facts, brand = claim.facts, self.gate.policy.brand
-        data: Mapping[str, Any] = request.entry.get("data") or {}
-        entry_point = facts.entry.value if facts.entry else {}
-        context: dict[str, Any] = {
-            "first_name": facts.get("first_name"),
-            "timezone": facts.get("timezone") or self.gate.policy.defaults.timezone,
-            "account": {"name": facts.get("company")} if facts.get("company") else None,
-            "topic": facts.subject(request.entry),
-            "resource": data.get("resource") or facts.get("resource"),
-            "entry_point": entry_point.get("type"),
-            "brand": {"name": brand.name, "address": brand.address, "url": brand.url},
-            "reply_to": brand.reply_to,
-            **self._links(request, claim),
-        }
-        money = {k: data.get(k) for k in ("items", "value", "currency", "url") if data.get(k) is not None}
-        if "checkout_id" in data:
-            context["checkout"] = money
-        if "order_id" in data:
-            context["order"] = money
+        policy, ways_out = self.gate.policy, self._links(request, claim)
+        told = message_context(request.entry, request.context, claim.facts, policy, ways_out, request.run.now)
         # What is to be live is live or the fallback, and never what the run knew when it asked.
-        given = {k: v for k, v in {**context, **request.context}.items() if k not in fetched.outcomes}
-        given |= fetched.values
-        return render(request.template, {k: v for k, v in given.items() if v is not None}, claim.channel)
+        known = {name: value for name, value in told.items() if name not in fetched.outcomes}
+        return render(request.template, {**known, **fetched.values}, claim.channel)
 
     def _links(self, request: ask.DeliverRequest, claim: Claim) -> Mapping[str, str]:
         if request.purpose == "transactional":

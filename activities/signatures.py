@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from contacts.specs import Purpose
+from contacts.specs import Purpose, Rollout
 
 DELIVER = "deliver"
 HAND_OFF = "hand_off"
@@ -20,6 +20,8 @@ NOTE = "note"
 FINISH = "finish"
 SWEEP = "sweep"
 RECORD_EVENT = "record_event"
+ROLL_OUT = "roll_out"
+STEER = "steer"
 
 
 @dataclass(frozen=True)
@@ -229,3 +231,39 @@ class Swept:
     last: str | None
     looked_at: int
     recorded: int
+
+
+@dataclass(frozen=True)
+class RollOutRequest:
+    """Give the next contacts of a rollout their turn.
+
+    Attributes:
+        since: When the rollout began.
+        now: When the page was asked for; a turn's own time goes on from there.
+        limit: How many events to record at most.
+    """
+
+    rollout: Rollout
+    since: datetime
+    now: datetime
+    limit: int
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class RolledOut:
+    """What a page of a rollout came to. ``last`` is where the next page goes on, if there is ``more``."""
+
+    last: str | None
+    more: bool
+    recorded: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SteerRequest:
+    """Pause, resume or stop the runs that a rollout has begun and that are its own."""
+
+    rollout: Rollout
+    order: Literal["pause", "resume", "stop"]
+    now: datetime

@@ -47,8 +47,8 @@ BATCH_CALLS = 2500
 AHEAD = timedelta(minutes=5)
 """How far a client's clock may be ahead of ours before we take our own word for it."""
 
-FOREIGN = ("handoff.", "hold.", "message.", "contact.merged", "contact.erased")
-"""Types no write key may speak of: what operators do, what happens to our messages, who is erased."""
+FOREIGN = ("handoff.", "hold.", "segment.", "broadcast.", "message.", "contact.merged", "contact.erased")
+"""Types no write key may speak of: what operators and we do, what happens to our messages, who is erased."""
 
 PATHS = {
     "identify": "identify", "i": "identify",

@@ -55,6 +55,10 @@ def _silences(facts: Facts, policy: Policy) -> list[Due]:
             since = max([first, *seen])
             if since != first and max(begins) <= since:
                 continue
+        if rule.within_days is not None and since + timedelta(days=rule.days) > max(begins) + timedelta(
+            days=rule.within_days
+        ):
+            continue
         if rule.at_most is not None and facts.counts.get(rule.after[0], 0) > rule.at_most:
             continue
         found.append(

@@ -35,9 +35,12 @@ class Rush:
 
 
 async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> bool:
-    """Counts a journey's promotional touches, and halts it if they are far from usual. Whether it did."""
+    """Counts a journey's promotional touches and the one that wants to follow, and halts it if they are far from usual.
 
-    def between(start: datetime, end: datetime) -> sa.Select[tuple[int]]:
+    Returns whether it did.
+    """
+
+    def between(start: datetime, end: datetime) -> sa.Select[int]:
         return sa.select(sa.func.count()).where(
             touches.c.journey == journey,
             touches.c.purpose == "promotional",
@@ -45,13 +48,13 @@ async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: date
             touches.c.claimed_at <= end,
         )
 
-    return await _judge(conn, journey, "promotional messages", between, breaker.sends, breaker, now)
+    return await _judge(conn, journey, "promotional messages", between, breaker.sends, breaker, now, more=1)
 
 
 async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> bool:
     """Counts who has entered a journey, and halts it if they are far from usual. Whether it did."""
 
-    def between(start: datetime, end: datetime) -> sa.Select[tuple[int]]:
+    def between(start: datetime, end: datetime) -> sa.Select[int]:
         return sa.select(sa.func.count()).where(
             runs.c.journey == journey, runs.c.started_at > start, runs.c.started_at <= end
         )
@@ -63,13 +66,14 @@ async def _judge(
     conn: AsyncConnection,
     journey: str,
     what: str,
-    between: Callable[[datetime, datetime], sa.Select[tuple[int]]],
+    between: Callable[[datetime, datetime], sa.Select[int]],
     floor: int,
     breaker: Breaker,
     now: datetime,
+    more: int = 0,
 ) -> bool:
     window = timedelta(minutes=breaker.window_minutes)
-    count = (await conn.execute(between(now - window, now))).scalar_one()
+    count = (await conn.execute(between(now - window, now))).scalar_one() + more
     if count <= floor:
         # The usual costs a look at four weeks, so it is asked for only when there is reason to.
         return False

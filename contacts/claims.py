@@ -137,6 +137,10 @@ class Gate:
         until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
         return Claim(touch_id, status, ask.channel, facts, reason, until, hold)
 
+    async def foresee(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> Verdict:
+        """What the gate would say of a touch of a run that is not over. Writes nothing and claims nothing."""
+        return gate.decide(ask, await self._around(conn, ask, facts, None), self.policy)
+
     async def release(self, conn: AsyncConnection, touch_id: str) -> None:
         """Gives a claim back after the provider surely did not take the touch; the next attempt asks the gate anew."""
         await conn.execute(
@@ -185,17 +189,15 @@ class Gate:
     async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
+        return await self._around(conn, ask, facts, ended_by)
+
+    async def _around(self, conn: AsyncConnection, ask: Ask, facts: Facts, ended_by: str | None) -> Situation:
+        past, waiting = await self._past(conn, ask, facts), await self._waiting(conn, facts)
+        return Situation(facts, ended_by, past, waiting, await pauses.in_force(conn))
+
+    async def _waiting(self, conn: AsyncConnection, facts: Facts) -> list[Waiting]:
+        """The contact's touches that wait for their time. One that waits for a hold takes no slot from anybody."""
         rows = await conn.execute(
-            sa.select(
-                touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at, touches.c.template
-            ).where(
-                touches.c.contact_id == facts.contact_id,
-                touches.c.status.in_(TOOK_A_SLOT),
-                touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
-            )
-        )
-        past = [Past(*row) for row in rows]
-        others = await conn.execute(
             sa.select(
                 touches.c.key,
                 touches.c.journey,
@@ -210,8 +212,19 @@ class Gate:
                 touches.c.hold.is_(None),
             )
         )
-        waiting = [Waiting(*row) for row in others]
-        return Situation(facts, ended_by, past, waiting, await pauses.in_force(conn))
+        return [Waiting(*row) for row in rows]
+
+    async def _past(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> list[Past]:
+        rows = await conn.execute(
+            sa.select(
+                touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at, touches.c.template
+            ).where(
+                touches.c.contact_id == facts.contact_id,
+                touches.c.status.in_(TOOK_A_SLOT),
+                touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
+            )
+        )
+        return [Past(*row) for row in rows]
 
     async def _touch(self, conn: AsyncConnection, ask: Ask) -> Any:
         return (await conn.execute(sa.select(touches).where(touches.c.id == _touch_id(ask)))).one_or_none()

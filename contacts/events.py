@@ -319,6 +319,19 @@ class SegmentData(_Data):
     segment: str
 
 
+class StoppedData(_Data):
+    broadcast: str
+
+
+class BroadcastData(StoppedData):
+    """``broadcast.due``: the message of a broadcast, for one contact; worth sending for ``valid_days``."""
+
+    template: str
+    channel: Literal["email", "sms"] = "email"
+    purpose: Literal["promotional", "lifecycle"] = "promotional"
+    valid_days: Annotated[float, Field(gt=0, le=14)] | None = None
+
+
 DATA: dict[str, type[_Data]] = {
     "contact.identified": ContactData, "contact.updated": ContactData, "contact.merged": _Data,
     "contact.erased": _Data, "contact.paused": PauseData, "contact.resumed": _Data,
@@ -346,6 +359,7 @@ DATA: dict[str, type[_Data]] = {
     "engagement.lapsed": _Data, "customer.drifting": _Data, "onboarding.stuck": _Data, "usage.fell": _Data,
     "support.silent": _Data, "date.approaching": DateData,
     "segment.joined": SegmentData, "segment.left": SegmentData,
+    "broadcast.due": BroadcastData, "broadcast.stopped": StoppedData,
     "hold.opened": _Data, "hold.released": _Data,
     "handoff.opened": _Data, "handoff.acknowledged": _Data, "handoff.closed": _Data,
 }  # fmt: skip

@@ -162,7 +162,7 @@ class Facts:
         plan: What the contact subscribes to, as the newest event that named a plan said it.
         spent: What was bought less what was given back, in minor units, by currency.
         segments: Segments the contact is in, and since when; kept by the intake, see ``contacts.segments``.
-        segments_as: Which definition of each segment that was judged by.
+        segments_as: Which definition of each segment that was judged by, and ``segments_at`` as of when.
     """
 
     contact_id: str
@@ -187,6 +187,7 @@ class Facts:
     spent: Mapping[str, int] = field(default_factory=dict)
     segments: Mapping[str, datetime] = field(default_factory=dict)
     segments_as: Mapping[str, str] = field(default_factory=dict)
+    segments_at: datetime | None = None
 
     def get(self, name: str) -> Any:
         """A profile field's value, or None."""
@@ -399,7 +400,7 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.", "hold.", "segment.", "consent.", "message.",
+    "handoff.", "hold.", "segment.", "broadcast.", "consent.", "message.",
     "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
 )  # fmt: skip
 
@@ -513,6 +514,9 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         plan=_weightier(kept.plan, gone.plan) if kept.plan and gone.plan else kept.plan or gone.plan,
         spent=_joined(kept.spent, gone.spent, int.__add__),
         segments=_joined(kept.segments, gone.segments, min),
+        # What only one of them was judged by, the two as one were not.
+        segments_as={name: by for name, by in kept.segments_as.items() if gone.segments_as.get(name) == by},
+        segments_at=_latest(kept.segments_at, gone.segments_at),
     )
 
 

@@ -107,3 +107,12 @@ def _strength(facts: Facts, policy: Policy, now: datetime) -> tuple[int, list[st
 def _silence(facts: Facts, now: datetime) -> timedelta:
     seen = last_sign(facts)
     return now - seen if seen is not None else timedelta(0)
+
+
+_SIGNS_OF_RISK: Mapping[str, str] = {
+    "invoice.payment_failed": "invoice.paid",
+    "usage.fell": "value.realized",
+    with_mood("csat.answered", "bad"): with_mood("csat.answered", "good"),
+    with_mood("nps.answered", "bad"): with_mood("nps.answered", "good"),
+}
+"""What puts a customer at risk, and what has mended it if it came later."""

@@ -58,12 +58,20 @@ def _every_role(value: dict[Role, tuple[Channel, ...]]) -> dict[Role, tuple[Chan
     return value
 
 
+def _of_no_segment(value: str) -> str:
+    # Score and strength decide who is in a segment: if joining changed them, one event might never come to an end.
+    if value.startswith("segment."):
+        raise ValueError("a segment cannot depend on joining or leaving one")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
 JourneyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 Words = Annotated[str, Field(min_length=1)]
+Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"]+$")]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
 ChannelOrders = Annotated[dict[Role, Annotated[Channels, AfterValidator(_each_once)]], AfterValidator(_every_role)]
@@ -80,7 +88,7 @@ class _Part(BaseModel):
 class Points(_Part):
     """Lead score points for one kind of behaviour."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     points: Annotated[float, Field(ge=-1000, le=1000)]
     match: dict[str, str | int | bool] = Field(default_factory=dict)
 
@@ -228,7 +236,7 @@ class Strength(_Part):
     With a ``mood``, only answers of that mood count.
     """
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     mood: events.Mood | None = None
     points: Annotated[float, Field(ge=-100, le=100)]
     most: Annotated[int, Field(gt=0)] = 1
@@ -253,6 +261,7 @@ class Silence(_Part):
         from_latest: Each of ``after`` begins the count anew. Otherwise it goes on from the last of ``none_of`` (or the
             first of ``after`` ever), as long as ``after`` has happened since: mail that nobody reads does not reset it.
         at_most: Only while the first of ``after`` happened no more than so often.
+        within_days: Only so long after the last of ``after``.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -264,6 +273,7 @@ class Silence(_Part):
     unless: tuple[str, ...] = ()
     from_latest: bool = True
     at_most: int | None = None
+    within_days: Days | None = None
 
 
 class Fall(_Part):
@@ -295,16 +305,9 @@ class ImportantDate(_Part):
 class Did(_Part):
     """Something the contact did: ``times`` in all, the last time ``within_days``."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     times: Annotated[int, Field(gt=0)] = 1
     within_days: Days | None = None
-
-    @field_validator("on")
-    @classmethod
-    def _not_our_own(cls, value: str) -> str:
-        if value.startswith("segment."):
-            raise ValueError("a segment cannot depend on joining or leaving one")
-        return value
 
     def __str__(self) -> str:
         times = f" {self.times} times" if self.times > 1 else ""
@@ -387,6 +390,50 @@ def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return segments
 
 
+class Referral(_Part):
+    """Where a friend is sent, and what both sides get for it."""
+
+    url: Link | None = None
+    reward: Words | None = None
+
+
+class Survey(_Part):
+    """The questions we ask.
+
+    Attributes:
+        name: As its answers carry it (``survey`` of ``survey.answered``).
+        minutes: How long it takes.
+        incentive: Completes "in return you get ...".
+        incentive_url: Where they get it.
+    """
+
+    name: Words
+    url: Link
+    minutes: Annotated[int, Field(gt=0)] = 2
+    incentive: Words | None = None
+    incentive_url: Link | None = None
+
+
+class Links(_Part):
+    """The business's own pages that messages lead to. A message does without one that is not set.
+
+    Attributes:
+        plan: Where a plan is changed or ended.
+        billing: Where a card is changed.
+        export: Where their data are taken out.
+        cancel_reason: A form that asks why; the answer is added to its address as ``reason=``.
+        review: Where reviews are left.
+    """
+
+    plan: Link | None = None
+    billing: Link | None = None
+    export: Link | None = None
+    cancel_reason: Link | None = None
+    review: Link | None = None
+    referral: Referral = Referral()
+    survey: Survey | None = None
+
+
 class Policy(_Part):
     """The whole file.
 
@@ -397,6 +444,7 @@ class Policy(_Part):
 
     version: str
     brand: Brand
+    links: Links = Links()
     defaults: Defaults
     score: Score
     handoff: Handoff

@@ -106,7 +106,7 @@ def route(
             ``later`` names, whoever it belongs to.
         later: Stored events of ending types that occurred at or after this event, for this contact or key.
         recent: The contact's events as far back as any journey's patterns look.
-        flags: What is true of the contact besides ``facts.flags()``: lifecycle stage, segments.
+        flags: What is true of the contact besides ``facts.flags()`` and the runs they are in: their lifecycle stage.
         hold_released: Whether the event ended a hold that was in force.
         now: When the event arrived, on the journeys' clock.
     """
@@ -114,6 +114,7 @@ def route(
     starts: list[Start] = []
     tells: list[Tell] = []
     skips: list[Skip] = []
+    theirs = [r for r in runs if r.contact_id == facts.contact_id]
     for card in cards:
         mine = [r for r in runs if r.journey == card.name]
         ending = _ended_by(event, card, mine, facts.contact_id)
@@ -121,7 +122,7 @@ def route(
         exits += [Exit(run, outcome) for run in ending]
         if card.starts_on(event, recent) and not card.ends_on(event.type, event.data):
             key = _key(card, event)
-            if reason := _why_not(event, facts, flags, card, key, mine, later, now):
+            if reason := _why_not(event, facts, flags, card, key, mine, theirs, later, now):
                 skips.append(Skip(card.name, reason))
             else:
                 starts.append(Start(card.name, key))
@@ -166,10 +167,11 @@ def _why_not(
     card: Card,
     key: str | None,
     runs: Sequence[Run],
+    runs_of_contact: Sequence[Run],
     later: Sequence[Happening],
     now: datetime,
 ) -> str | None:
-    flags |= facts.flags()
+    flags |= facts.flags() | {f"during:{r.journey}" for r in runs_of_contact if r.open}
     if "erased" in flags:
         return "erased"
     if card.key and key is None:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal
@@ -16,6 +17,9 @@ from contacts.facts import PROFILE_FIELDS, Facts
 from contacts.routing import Run
 from contacts.specs import Card, Happening, workflow_id
 from contacts.tables import dispatches, events, runs, touches
+
+OPEN = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
+"""Runs that are neither over nor told to end."""
 
 CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
@@ -118,6 +122,19 @@ async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: dat
 async def tell(conn: AsyncConnection, run_id: str, event: Happening, patterns: Sequence[str], now: datetime) -> None:
     """Lets a run hear an event, and which of its patterns the event completes."""
     await _dispatch(conn, run_id, "event", {**envelope(event), "patterns": list(patterns)}, now)
+
+
+async def signal(conn: AsyncConnection, name: str, now: datetime, *which: sa.ColumnElement[bool]) -> int:
+    """Has a signal without content (``pause``, ``resume``) sent to all open runs of which this is so; says how many."""
+    mine = sa.select(runs.c.id, sa.literal(name), sa.literal({}, JSONB), sa.literal(now)).where(*which, OPEN)
+    told = await conn.execute(
+        sa.insert(dispatches)
+        .from_select(["run_id", "kind", "payload", "created_at"], mine.order_by(runs.c.id))
+        .returning(dispatches.c.id)
+    )
+    count = len(told.all())
+    await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+    return count
 
 
 async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:

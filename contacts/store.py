@@ -117,8 +117,9 @@ async def identify(
     """
     if not given:
         raise InvalidEvent("identities", "none that can name a contact")
-    # Two events that name a new person at the same moment must not make two contacts.
-    await lock_names(conn, (f"{i.kind}:{i.value}" for i in given))
+    # Two events that name a new person at the same moment must not make two contacts. An id of ours names nobody new,
+    # and whoever holds the contact's row records events by it: they must not wait for each other.
+    await lock_names(conn, (f"{i.kind}:{i.value}" for i in given if i.kind != "contact"))
     resolution = resolve(given, await _owners(conn, given), merging=merging)
     while not await _lock_all(conn, resolution):
         resolution = resolve(given, await _owners(conn, given), merging=merging)

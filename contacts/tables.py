@@ -172,7 +172,7 @@ pauses = sa.Table(
     sa.Column("released_at", _TIME),
     sa.Column("released_by", sa.Text),
     sa.Index("pauses_open_once", "scope", "name", unique=True, postgresql_where=sa.text("released_at IS NULL")),
-    comment="Halts of a journey, a channel or everything; scope all, channel or journey; by an operator or the breaker",
+    comment="Halts, by an operator or the breaker; scope all, channel or journey",
 )
 
 handoffs = sa.Table(

@@ -23,12 +23,17 @@ NOTHING_RUNS = "nothing is running here: start it with `perennial up` or set PER
 
 @dataclass(frozen=True)
 class Installation:
-    """Where the facts are, and the rules they are read by."""
+    """Where the facts are, and the rules they are read by.
+
+    Attributes:
+        temporal_address: Of the Temporal server; None for the one that Temporal's own configuration names.
+    """
 
     engine: AsyncEngine
     policy: Policy
     clock: Clock
     settings: configuration.Settings
+    temporal_address: str | None = None
 
     @property
     def intake(self) -> Intake:
@@ -59,10 +64,10 @@ async def opened() -> AsyncIterator[Installation]:
         raise Failure(str(error), status=2) from None
     except policies.PolicyError as error:
         raise Failure(f"PERENNIAL_POLICY_FILE: {error}", status=2) from None
-    url, clock = _place(settings)
+    url, clock, temporal_address = _place(settings)
     engine = connect(url, pool_size=2)
     try:
-        yield Installation(engine, policy, clock, settings)
+        yield Installation(engine, policy, clock, settings, temporal_address)
     except (OperationalError, InterfaceError) as error:
         where = engine.url.render_as_string(hide_password=True)
         why = str(error.orig).splitlines()[0]
@@ -78,10 +83,10 @@ async def opened() -> AsyncIterator[Installation]:
         await engine.dispose()
 
 
-def _place(settings: configuration.Settings) -> tuple[str, Clock]:
+def _place(settings: configuration.Settings) -> tuple[str, Clock, str | None]:
     if settings.database_url is not None:
-        return settings.database_url.get_secret_value(), settings.clock
+        return settings.database_url.get_secret_value(), settings.clock, None
     running = claim.find(configuration.DATA) or claim.find(configuration.DATA / "demo")
     if running is None:
         raise Failure(NOTHING_RUNS)
-    return running.database, running.clock
+    return running.database, running.clock, running.temporal

@@ -26,6 +26,7 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
+from pydantic_core import to_jsonable_python
 
 from contacts.events import Event, InvalidEvent, event, identities, identity
 from contacts.policy import Channel
@@ -99,7 +100,7 @@ class ContactLine(BaseModel):
 
 
 ANSWERS = {"approve": True, "refuse": False}
-"""What a person may say to a journey that asks for approval; written among the events, with the ``journey`` it is to."""
+"""What a person may say to a journey that asks for approval; written among the events, with the ``journey``."""
 
 
 class EventLine(BaseModel):
@@ -312,7 +313,8 @@ def event_of(scenario: Scenario, n: int) -> Event:
         source_id=line.id or f"event-{n}",
         occurred_at=scenario.start + (line.at if line.occurred is None else line.occurred),
         identities=whose,
-        data=line.model_extra or {},
+        # YAML reads what looks like a date as one; a sender can only write it out.
+        data=to_jsonable_python(line.model_extra or {}),
     )
 
 

@@ -33,13 +33,16 @@ from workflows.sweep import SweepInput
 _TIMEOUT = timedelta(seconds=5)
 
 
-async def connect(*, lazy: bool = False) -> Client:
+async def connect(*, lazy: bool = False, address: str | None = None) -> Client:
     """A client for the server that Temporal's own configuration names (``TEMPORAL_ADDRESS``, its TOML profiles).
 
     Args:
         lazy: Connect at the first call: for a process that must come up while Temporal is away.
+        address: The server instead, where somebody knows better than the configuration.
     """
     config = ClientConfig.load_client_connect_config()
+    if address is not None:
+        config["target_host"] = address
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
 

@@ -19,6 +19,7 @@ from workflows.moments import IN_TALKS, LEAVING, TROUBLE
     review_by=date(2027, 5, 1),
     only=["customer"],
     unless=["new_customer", "at_risk", "former"],
+    same="feature",
 )
 class Adoption(Journey):
     """One nudge, for one part of the product.

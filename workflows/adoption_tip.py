@@ -27,5 +27,5 @@ class AdoptionTip(Journey):
     """
 
     async def show(self) -> None:
-        await self.send("adoption_tip", valid_for=days(5), feature={"name": self.entry.feature, "url": self.entry.url})
+        await self.send("adoption_tip", valid_for=days(5))
         await self.sleep(days=14)

@@ -19,6 +19,7 @@ from workflows.moments import LEAVING, NOTICE, REPLIED
     max_run=days(30),
     review_by=date(2027, 5, 1),
     key="date",
+    shared_key=True,
     only=["customer"],
     unless=["former", "lapsed"],
 )

@@ -58,7 +58,7 @@ class AtRiskCare(Journey):
         await self.send(
             "call_at_risk",
             channel="call",
-            reason=self.entry.comment or NOTICED.get(self.entry.type),
+            reason=NOTICED.get(self.entry.type),
             days=(self.now - datetime.fromisoformat(since)).days if since else None,
         )
         return self.watch

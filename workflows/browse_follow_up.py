@@ -20,7 +20,7 @@ from workflows.moments import ASKED, IN_TALKS, REPLIED
     max_run=days(14),
     review_by=date(2027, 5, 1),
     only=["known"],
-    unless=["customer", "in_talks", "interested"],
+    unless=["customer", "in_talks", "interested", "during:welcome", "during:nurture"],
 )
 class BrowseFollowUp(Journey):
     """One mail about what is read, a few hours later: at the very moment it would feel watched.

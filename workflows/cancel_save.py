@@ -33,7 +33,7 @@ class CancelSave(Journey):
     """
 
     async def confirm(self) -> Any:
-        await self.send("cancel_confirmed", purpose=TRANSACTIONAL, subscription=self._plan())
+        await self.send("cancel_confirmed", purpose=TRANSACTIONAL)
         if self.entry.feedback:
             # They were asked where they canceled, and nobody likes to be asked twice.
             self.memory.update(reason=self.entry.feedback, told_at=self.entry.occurred_at.isoformat())
@@ -47,8 +47,7 @@ class CancelSave(Journey):
         if before is not None and self.now - before < days(60):
             # They ended something else, or this, a while ago, and were asked then.
             return self.part
-        survey = {"url": self.entry.reason_url}
-        await self.send("cancel_reason", valid_for=days(5), subscription=self._plan(), survey=survey)
+        await self.send("cancel_reason", valid_for=days(5))
         return self.help if await self._tell_us_why(days=10) else self.part
 
     async def help(self) -> Any:
@@ -68,7 +67,7 @@ class CancelSave(Journey):
             await self._help()
 
     async def part(self) -> None:
-        await self.send("cancel_goodbye", subscription=self._plan())
+        await self.send("cancel_goodbye")
 
     async def _tell_us_why(self, *, days: float) -> bool:
         answer = await self.wait(
@@ -82,7 +81,4 @@ class CancelSave(Journey):
         return True
 
     async def _help(self) -> None:
-        await self.send("cancel_help", valid_for=days(5), reason=self.memory["reason"], subscription=self._plan())
-
-    def _plan(self) -> dict[str, Any]:
-        return {"plan": self.entry.plan, "export_url": self.entry.export_url, "ends_at": self.entry.ends_at}
+        await self.send("cancel_help", valid_for=days(5), reason=self.memory["reason"])

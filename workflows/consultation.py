@@ -32,7 +32,7 @@ class Consultation(Journey):
     Calendars tell a move in two ways: the same meeting is booked again with another time, or it is canceled and
     another one booked, in any order. Who has another call anyway hears nothing of the one that fell through.
 
-    The mails are about an appointment of theirs and need no consent; a text still does, and is all the more welcome.
+    The mails are about an appointment of theirs and need no consent; the reminder, which may be a text, does.
     """
 
     async def prepare(self) -> Any:

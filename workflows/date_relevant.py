@@ -28,10 +28,9 @@ class DateRelevant(Journey):
     """
 
     async def give(self) -> Any:
-        topics = (await self.facts()).topics
-        if not topics:
+        if not (await self.facts()).topics:
             return None
-        await self.send("date_relevant", valid_for=days(2), topic=topics[0])
+        await self.send("date_relevant", valid_for=days(2))
         return self.listen
 
     async def listen(self) -> None:

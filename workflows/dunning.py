@@ -70,7 +70,6 @@ class Dunning(Journey):
                 "card_url": tried.get("card_url") or tried.get("hosted_invoice_url"),
                 "retry_at": tried.get("retry_at"),
             },
-            subscription={"plan": tried.get("plan"), "ends_at": tried.get("ends_at")},
         )
 
     async def _next_try(self, *, days: float) -> None:

@@ -28,11 +28,10 @@ class Milestone(Journey):
     """
 
     async def recognise(self) -> Any:
-        milestone = {"name": self.entry.milestone, "number": self.entry.number}
         if "strong" in (await self.facts()).flags:
-            await self.send("note_milestone", channel="note", milestone=milestone)
+            await self.send("note_milestone", channel="note")
         else:
-            await self.send("moment_milestone", valid_for=days(3), milestone=milestone)
+            await self.send("moment_milestone", valid_for=days(3))
         return self.watch
 
     async def watch(self) -> None:

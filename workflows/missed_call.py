@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, minutes, on
+from workflows.moments import REPLIED
 
 
 @journey(
@@ -30,7 +31,7 @@ class MissedCall(Journey):
         delivery = await self.send("missed_call", valid_for=minutes(15))
         if delivery.status not in ("sent", "unknown"):
             return self.ring_back
-        return self.ring_back if await self.wait(on("message.replied"), days=1) is not None else None
+        return self.ring_back if await self.wait(REPLIED, days=1) is not None else None
 
     async def ring_back(self) -> Any:
         task = await self.send("call_back", channel="call", valid_for=days(1))

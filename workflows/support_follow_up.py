@@ -36,8 +36,7 @@ class SupportFollowUp(Journey):
     async def ask(self) -> Any:
         if (await self.facts()).holds:
             return None
-        ticket = {"subject": self.entry.subject, "yes_url": self.entry.yes_url, "no_url": self.entry.no_url}
-        await self.send("support_followup", valid_for=days(3), ticket=ticket)
+        await self.send("support_followup", valid_for=days(3))
         return self.call if await self._unhappy(days=13) else None
 
     async def call(self) -> None:

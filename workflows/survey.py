@@ -4,11 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
-from workflows.moments import ASKED, IN_TALKS, LEAVING, REPLIED, TROUBLE
-
-NAME = "three-questions"
-INCENTIVE = "the worksheet we use in our own first meetings, as a file you can print"
-SURVEY = {"url": "https://www.example.com/ask/three-questions", "incentive": INCENTIVE, "minutes": 2}
+from workflows.moments import ASKED, IN_TALKS, LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
@@ -16,7 +12,7 @@ SURVEY = {"url": "https://www.example.com/ask/three-questions", "incentive": INC
     audience="leads and customers who read what we send and are well with us",
     goal="the contact gets mail about what they work on, and a worksheet for their time",
     success=on("survey.answered"),
-    exits=[*TROUBLE, IN_TALKS, LEAVING, ASKED, REPLIED],
+    exits=[*TROUBLE, IN_TALKS, NOTICE, LEAVING, ASKED, REPLIED],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=365),
@@ -38,5 +34,5 @@ class Survey(Journey):
         return self.ask
 
     async def ask(self) -> None:
-        await self.send("survey_three_questions", valid_for=days(5), survey=SURVEY)
+        await self.send("survey_three_questions", valid_for=days(5))
         await self.sleep(days=14)

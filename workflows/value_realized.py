@@ -28,15 +28,13 @@ class ValueRealized(Journey):
         return self.praise if (await self.facts()).entered_before else self.celebrate
 
     async def celebrate(self) -> Any:
-        milestone = {"name": self.entry.milestone, "number": self.entry.number}
-        await self.send("moment_first_value", valid_for=days(3), milestone=milestone)
+        await self.send("moment_first_value", valid_for=days(3))
         if await self.approval("a small present for the first result", days=7):
-            await self.send("gift_first_value", channel="gift", milestone=milestone)
+            await self.send("gift_first_value", channel="gift")
         return self.watch
 
     async def praise(self) -> Any:
-        milestone = {"name": self.entry.milestone, "number": self.entry.number}
-        await self.send("moment_success", valid_for=days(3), milestone=milestone)
+        await self.send("moment_success", valid_for=days(3))
         return self.watch
 
     async def watch(self) -> None:

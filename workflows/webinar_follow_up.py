@@ -26,6 +26,5 @@ class WebinarFollowUp(Journey):
     """
 
     async def sum_up(self) -> None:
-        webinar = {"name": self.entry.webinar, "recording_url": self.entry.recording_url}
-        await self.send("webinar_followup", valid_for=days(3), webinar=webinar)
+        await self.send("webinar_followup", valid_for=days(3))
         await self.sleep(days=3)

@@ -24,8 +24,8 @@ from workflows.moments import IN_TALKS, REPLIED, TROUBLE, TUNED_OUT
 class WinBack(Journey):
     """Something useful first, two weeks later one question, and no discount.
 
-    Any sign of life ends it: who comes back on their own has their own reason. Who has left is not asked: ``CancelSave``
-    did that, or a card failed and there is nothing to ask.
+    Any sign of life ends it: who comes back on their own has their own reason. Who has left is not
+    asked: ``CancelSave`` did that, or a card failed and there is nothing to ask.
     """
 
     async def be_useful(self) -> Any:

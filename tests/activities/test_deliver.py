@@ -8,8 +8,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
+from connectors.errands import Errands
 from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
-from connectors.recording import LookedUp, Recording, Sent
+from connectors.recording import LookedUp, Recording, Sent, Tasked
 from contacts import tables
 from contacts.claims import Gate
 from contacts.clock import Clock
@@ -32,6 +33,40 @@ async def test_sent(house: House, attempt: ActivityEnvironment) -> None:
     assert touch.template_hash
     [line] = await house.told("touch")
     assert (line["touch"], line["status"], line["subject"]) == ("welcome", "sent", message.subject)
+
+
+@pytest.mark.parametrize(
+    ("channel", "template", "words"),
+    [
+        ("note", "note_contract_signed", "Dear Alice"),
+        ("note", "note_milestone", "well done"),
+        ("note", "note_help_received", "Thank you for telling us what was wrong"),
+        ("gift", "gift_first_value", "Ask first whether they may accept presents at work"),
+        ("gift", "gift_anniversary", "Thank you for staying"),
+        ("mail", "letter_thank_you", "It is to thank you"),
+        ("call", "call_at_risk", "No discount"),
+    ],
+)
+async def test_what_a_person_does_becomes_a_task_with_a_day_and_the_words(
+    house: House, attempt: ActivityEnvironment, channel: str, template: str, words: str
+) -> None:
+    deliver = replace(house.deliver, senders={channel: Errands(house.outside)})
+    request = house.touch(template, channel=channel, purpose="lifecycle")
+    assert (await attempt.run(deliver.deliver, request)).status == "sent"
+    [asked] = house.calls(Tasked)
+    assert asked.task.key == request.key
+    assert asked.task.due == MORNING + timedelta(days=1)
+    assert "Alice" in asked.task.title + asked.task.body
+    assert words in " ".join(asked.task.body.split())
+
+
+async def test_one_present_or_card_a_week(house: House, attempt: ActivityEnvironment, frozen: None) -> None:
+    deliver = replace(house.deliver, senders={c: Errands(house.outside) for c in ("note", "gift")})
+    card = house.touch("note_milestone", channel="note", purpose="lifecycle")
+    gift = replace(house.touch("gift_first_value", channel="gift", purpose="lifecycle"), key="another")
+    assert (await attempt.run(deliver.deliver, card)).status == "sent"
+    later = await attempt.run(deliver.deliver, gift)
+    assert (later.status, later.reason, later.until) == ("waiting", "frequency_cap", MORNING + timedelta(days=7))
 
 
 async def test_is_about_what_the_contact_named(house: House, attempt: ActivityEnvironment) -> None:

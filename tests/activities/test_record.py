@@ -86,7 +86,7 @@ async def test_the_facts_are_of_the_runs_time(house: House, attempt: ActivityEnv
 
 
 async def test_a_run_writes_down_its_end_while_an_event_of_its_contact_is_being_taken_in(house: House) -> None:
-    """The event's transaction holds the contact and will want the run's row: who has the row must not want the contact."""
+    """The event's transaction holds the contact and will want the run's row: who has that must not want the contact."""
     async with house.engine.begin() as taking_in, house.engine.begin() as ending:
         await store.lock(taking_in, house.run.contact_id)
         await ending.execute(sa.text("SET LOCAL lock_timeout = '5s'"))

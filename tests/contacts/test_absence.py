@@ -84,6 +84,17 @@ def test_a_silence_may_ask_who_the_contact_is_and_how_often_they_did_it(policy: 
     assert found(rules(policy, silence=[not_them]), used, bought) == []
 
 
+def test_a_silence_may_be_of_interest_only_for_some_time(policy: Policy) -> None:
+    stuck = Silence(
+        name="stuck", event="onboarding.stuck", after=("purchase.completed",), none_of=("feature.used",), days=10,
+        within_days=40,
+    )  # fmt: skip
+    policy = rules(policy, silence=[stuck])
+    bought = happening("purchase.completed", at(0))
+    assert [d.at for d in found(policy, bought, happening("feature.used", at(30)))] == [at(40)]
+    assert found(policy, bought, happening("feature.used", at(31))) == []
+
+
 def test_nothing_is_due_for_who_was_erased(policy: Policy) -> None:
     policy = rules(policy, silence=[NO_USE])
     assert found(policy, happening("feature.used"), happening("contact.erased", at(1))) == []

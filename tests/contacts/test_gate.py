@@ -20,8 +20,8 @@ NIGHT = QuietHours(channels=("email",), purposes=("promotional", "lifecycle"), s
 
 @pytest.fixture
 def bare(policy: Policy) -> Policy:
-    """Without quiet hours and caps."""
-    return changed(policy, quiet_hours=(), caps=())
+    """Without quiet hours, caps and tiers."""
+    return changed(policy, quiet_hours=(), caps=(), tiers=())
 
 
 def reason(verdict: Any) -> str | None:
@@ -399,7 +399,7 @@ def wishes(draw: st.DrawFn) -> list[Ask]:
         )
     )
     return [
-        an_ask(f"k{n}", start + after, channel=channel, purpose=purpose, valid_for=worth)
+        replace(an_ask(f"k{n}", start + after, channel=channel, purpose=purpose, valid_for=worth), template=f"t{n}")
         for n, (after, channel, purpose, worth) in enumerate(drawn)
     ]
 
@@ -557,5 +557,6 @@ def test_no_text_for_a_zone_disturbs_the_gate(policy: Policy, text: str) -> None
 
 def test_a_gate_knows_how_far_back_it_must_look(policy: Policy) -> None:
     assert longest_window(policy) == timedelta(days=30)
-    assert longest_window(changed(policy, frequency={})) == timedelta(days=7)
-    assert longest_window(changed(policy, caps=(), frequency={})) == timedelta(0)
+    assert longest_window(changed(policy, frequency={})) == timedelta(days=14), "the coldest tier's"
+    assert longest_window(changed(policy, frequency={}, tiers=())) == timedelta(days=7)
+    assert longest_window(changed(policy, caps=(), frequency={}, tiers=())) == timedelta(days=2), "an echo's"
