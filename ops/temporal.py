@@ -31,12 +31,15 @@ from workflows.sweep import SweepInput
 _TIMEOUT = timedelta(seconds=5)
 
 
-async def connect(*, lazy: bool = False) -> Client:
+async def connect(address: str | None = None, *, lazy: bool = False) -> Client:
     """A client for the server that Temporal's own configuration names (``TEMPORAL_ADDRESS``, its TOML profiles).
 
     Args:
+        address: Another server, where it is known which one is meant.
         lazy: Connect at the first call: for a process that must come up while Temporal is away.
     """
+    if address is not None:
+        return await Client.connect(address, data_converter=pydantic_data_converter, lazy=lazy)
     config = ClientConfig.load_client_connect_config()
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
