@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -607,8 +607,10 @@ async def _verify(contact: str | None, repair: bool, since: str | None, json: bo
         # Not through the terminal's width: each finding is one line, for grep.
         JsonLines().one(line, str) if json else print(printable(str(line)))
 
+    begin = _since(since) if since is not None else None
     async with opened() as here, here.asking_temporal() as client:
-        begin = _since(since, here.clock.now()) if since is not None else None
+        if isinstance(begin, timedelta):
+            begin = here.clock.now() - begin
         proof = Proof(here, Workflows(client), CARDS, contact, begin)
         repairs = Repairs(here, TemporalRuns(client, here.clock, here.settings.task_queue)) if repair else None
         with _progress("contacts") as progress:
@@ -620,11 +622,11 @@ async def _verify(contact: str | None, repair: bool, since: str | None, json: bo
     raise typer.Exit(1 if proof.summary.faults else 0)
 
 
-def _since(text: str, now: datetime) -> datetime:
+def _since(text: str) -> timedelta | datetime:
     from ops.scenario import offset
 
     try:
-        return now - offset(text)
+        return offset(text)
     except ValueError:
         return _moment(text, "--since")
 

@@ -38,14 +38,24 @@ COMMANDS = [
     ["runs", "list"],
     ["journeys", "list"],
     ["journeys", "card"],
+    ["journeys", "docs"],
+    ["journeys", "lint"],
     ["handoffs", "list"],
     ["handoffs", "ack"],
     ["inbox", "list"],
     ["inbox", "retry"],
     ["reviews"],
+    ["verify"],
 ]
 
-READING = [["runs", "list"], ["contact", "show", "x"], ["explain", "x"], ["handoffs", "list"], ["inbox", "list"]]
+READING = [
+    ["runs", "list"],
+    ["contact", "show", "x"],
+    ["explain", "x"],
+    ["handoffs", "list"],
+    ["inbox", "list"],
+    ["verify"],
+]
 
 WHERE = Running(
     pid=1,
