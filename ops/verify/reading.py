@@ -146,11 +146,14 @@ async def _runs(conn: AsyncConnection, which: sa.ColumnElement[bool]) -> list[Ru
 async def _claims(
     conn: AsyncConnection, ids: Sequence[str]
 ) -> tuple[Mapping[str, list[Claimed]], Mapping[str, list[TouchRow]]]:
-    touched = {row.id: row for row in await conn.execute(sa.select(touches).where(touches.c.contact_id.in_(ids)))}
+    # By their runs, so that every claim has one.
+    theirs = sa.select(touches, runs.c.contact_id.label("whose")).join(runs, runs.c.id == touches.c.run_id)
+    touched = {row.id: row for row in await conn.execute(theirs.where(runs.c.contact_id.in_(ids)))}
     sends = (
         sa.select(decisions)
         .join(touches, touches.c.id == decisions.c.touch_id)
-        .where(touches.c.contact_id.in_(ids), decisions.c.verdict == "send")
+        .join(runs, runs.c.id == touches.c.run_id)
+        .where(runs.c.contact_id.in_(ids), decisions.c.verdict == "send")
         .order_by(decisions.c.id)
     )
     decided = (await conn.execute(sends)).all()
@@ -159,7 +162,7 @@ async def _claims(
     claims: defaultdict[str, list[Claimed]] = defaultdict(list)
     for decision in decided:
         touch = touched[decision.touch_id]
-        claims[touch.contact_id].append(
+        claims[touch.whose].append(
             Claimed(
                 act=decision.act,
                 decision_id=decision.id,
@@ -180,7 +183,7 @@ async def _claims(
         )
     let_out: defaultdict[str, list[TouchRow]] = defaultdict(list)
     for touch in touched.values():
-        let_out[touch.contact_id].append(_touch(touch, times[touch.id]))
+        let_out[touch.whose].append(_touch(touch, times[touch.id]))
     return claims, let_out
 
 

@@ -98,19 +98,36 @@ async def test_a_story_as_it_was_played_finds_nothing(welcomed: Road) -> None:
         assert (summary.contacts, summary.histories, summary.open_workflows) == (1, 1, 0)
 
 
-async def test_a_story_of_many_histories_finds_nothing(road: Road) -> None:
-    """A month in seconds, over a worker that was killed."""
+async def test_a_run_that_went_on_as_new_is_read_from_its_beginning(road: Road) -> None:
     road.fast(days_in(3, seconds=5))
-    async with road.temporal(), road.relay():
-        async with road.worker():
-            await road.consent()
-            await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
-            await road.letters()
-        async with road.worker():
+    async with road.temporal(), road.worker():
+        await road.consent()
+        await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
+        [start] = await road.rows(tables.dispatches)
+        payload = {**start.payload, "carry_on_after": 5}
+        await change(road, sa.update(tables.dispatches).values(payload=payload))
+        async with road.relay():
             await road.letters(2)
-            findings, summary = await proved(road)
-        assert findings == []
-        assert summary.claims >= 2
+        [run] = await road.rows(tables.runs)
+        workflows = Workflows(await road.client())
+        executions = await workflows.of([run.contact_id])
+        assert len(executions) > 1
+        findings, summary = await proved(road)
+        assert (findings, summary.histories, summary.histories_gone) == ([], 1, 0)
+        # Any of them leads to all the others.
+        histories = [await workflows.history(run.id, run.workflow_id, [e.execution_id]) for e in executions]
+        assert len({len(h.deliveries) for h in histories if h is not None and h.whole}) == 1
+
+
+async def test_what_temporal_keeps_no_more_is_no_fault(welcomed: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    await welcomed.tell("meeting.booked")
+    [run] = await welcomed.ended()
+    await closed(welcomed)
+    workflows = Workflows(await welcomed.client())
+    assert await workflows.history(run.id, run.workflow_id, [str(uuid4())]) is None
+    monkeypatch.setattr(Workflows, "of", lambda *_: asyncio.sleep(0, []))
+    findings, summary = await proved(welcomed)
+    assert (findings, summary.histories, summary.histories_gone) == ([], 0, 1)
 
 
 # None twice

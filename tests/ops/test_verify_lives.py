@@ -270,7 +270,7 @@ async def test_what_was_another_contacts_until_a_merge_forbade_nothing_before_it
     engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
 ) -> None:
     """Bob has opted out, Alice has not; then they turn out to be one."""
-    alice = await someone(intake)
+    alice = await someone(intake, when=at(-1))  # the older contact is kept
     bob = await someone(intake, email="bob@example.com")
     run_id = await a_run(engine, alice)
     await intake.record(told("consent.withdrawn", at(1), who={"email": "bob@example.com"}, channel="email"), at(1))
@@ -291,7 +291,7 @@ async def test_the_run_that_gave_way_in_a_merge_claims_nothing_more(
     engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
 ) -> None:
     people = {
-        "alice@example.com": await someone(intake),
+        "alice@example.com": await someone(intake, when=at(-1)),  # the older contact is kept
         "bob@example.com": await someone(intake, email="bob@example.com"),
     }
     runs = {mail: await a_run(engine, contact_id) for mail, contact_id in people.items()}
