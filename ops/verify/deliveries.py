@@ -44,7 +44,7 @@ def compared(
 
     Args:
         before: The run's touches as of a moment before the history was read, so that it must know of them.
-        after: Those, by key, as of a moment after it was read, so that they must be what it says.
+        after: Those and others, by key, as of a moment after it was read, so that they must be what it says.
     """
     sent = Counter(d.key for d in history.deliveries if d.status == "sent")
     for key, times in sorted(sent.items()):

@@ -16,7 +16,7 @@ from contacts.specs import Card
 from ops.installation import Installation
 from ops.verify import reading
 from ops.verify.agreement import Execution, agree, checked, without_run
-from ops.verify.deliveries import compared
+from ops.verify.deliveries import History, compared
 from ops.verify.findings import Finding, Summary
 from ops.verify.lives import Rules, judged
 from ops.verify.rows import Life, RunRow
@@ -155,22 +155,24 @@ class Proof:
             for run in life.runs
             if any(t.run_id == run.id and t.claimed_at is not None and rules.covers(t.claimed_at) for t in life.touches)
         ]
-        found = await _few_at_once(self._history(run, life, executions.get(run.id, ())) for run, life in touched)
-        return [finding for findings in found for finding in findings]
+        read = await _few_at_once(self._history(run, executions.get(run.id, ())) for run, _ in touched)
+        async with self.here.reading() as conn:
+            after = await reading.touches_now(conn, [run.id for run, _ in touched])
+        found: list[Finding] = []
+        for (run, life), history in zip(touched, read, strict=True):
+            if history is not None:
+                before = [touch for touch in life.touches if touch.run_id == run.id]
+                found += compared(life.facts.contact_id, history, before, after)
+        return found
 
-    async def _history(self, run: RunRow, life: Life, executions: Sequence[Execution]) -> list[Finding]:
+    async def _history(self, run: RunRow, executions: Sequence[Execution]) -> History | None:
         ids = [execution.execution_id for execution in executions]
         history = await self.workflows.history(run.id, run.workflow_id, ids)
-        if history is None or not history.whole:
-            self.summary.histories_gone += 1
-        else:
+        if history is not None and history.whole:
             self.summary.histories += 1
-        if history is None:
-            return []
-        before = [touch for touch in life.touches if touch.run_id == run.id]
-        async with self.here.reading() as conn:
-            after = await reading.touches_now(conn, [run.id])
-        return list(compared(life.facts.contact_id, history, before, after))
+        else:
+            self.summary.histories_gone += 1
+        return history
 
     async def _orphans(self, contact_ids: Collection[str] | None = None) -> AsyncIterator[Finding]:
         batch: list[Execution] = []

@@ -164,21 +164,22 @@ async def test_a_claim_beside_the_lock_is_found(
     assert reasons(await found(engine, policy)) == ([] if locked else [("forbidden", "consent_withdrawn")])
 
 
-async def test_two_events_beside_the_lock_lose_a_fact(
-    engine: AsyncEngine, intake: Intake, policy: Policy, monkeypatch: pytest.MonkeyPatch
+async def test_a_fact_that_somebody_overwrote_beside_the_lock_is_found(
+    engine: AsyncEngine, intake: Intake, policy: Policy
 ) -> None:
     await someone(intake)
-    monkeypatch.setattr(store, "lock", unlocked)
-    monkeypatch.setattr(store, "lock_names", lambda *_: asyncio.sleep(0))
-    async with engine.connect() as one, engine.connect() as two:
-        await intake._store(one, told("ticket.opened", at(1), ticket_id="7"), at(1))
-        stale = await facts_of(engine)
-        await one.rollback()
-        await intake.record(told("ticket.opened", at(1), ticket_id="7"), at(1))
-        await store.save(two, stale)
-        await two.commit()
-    [finding] = await found(engine, policy)
-    assert (finding.kind, "hold ticket:7" in finding.what) == ("fact-lost", True)
+    stale = await facts_of(engine)
+    opened = await intake.record(told("ticket.opened", at(1), ticket_id="7"), at(1))
+    refused = await intake.record(told("consent.withdrawn", at(1), channel="sms", purpose="promotional"), at(1))
+    assert await found(engine, policy) == []
+    async with engine.begin() as conn:
+        await store.save(conn, stale)
+    lost = {f.what.removeprefix("the contact's facts do not show "): f for f in await found(engine, policy)}
+    consent, hold = sorted(lost)
+    assert (consent, hold) == ("consent sms/promotional as the events say it", "hold ticket:7 as the events say it")
+    assert {f.kind for f in lost.values()} == {"fact-lost"}
+    assert lost[consent].evidence == {"event": refused.event_id}
+    assert opened.contact_id == lost[hold].contact_id
 
 
 # Caps and quiet hours
@@ -285,6 +286,32 @@ async def test_what_was_another_contacts_until_a_merge_forbade_nothing_before_it
     [finding] = await found(engine, policy)
     assert reasons([finding]) == [("forbidden", "consent_withdrawn")]
     assert finding.evidence["touch"] == wrong.touch_id
+
+
+async def test_a_run_that_came_along_in_a_merge_is_bound_by_all_that_both_had(
+    engine: AsyncEngine, intake: Intake, policy: Policy, blind: None
+) -> None:
+    """Bob's run goes on as Alice's, who has had a mail of her own."""
+    capped = changed(policy, caps=(Cap(channels=("email",), purposes=("promotional",), max=2, days=7),))
+    gate = Gate(capped, "test")
+    alice = await someone(intake, when=at(-1))
+    bob = await someone(intake, email="bob@example.com")
+    hers, his = await a_run(engine, alice), await a_run(engine, bob, key="his")
+    await take(engine, gate, an_ask("hers"), hers, alice)
+    await take(engine, gate, an_ask("his"), his, bob)
+    for mail in ("alice@example.com", "bob@example.com"):
+        same = told("contact.merged", at(1), who={"email": mail, "phone": "+4930901820"})
+        await intake.record(same, at(1))
+    assert await found(engine, capped) == []
+    third = await take(engine, gate, an_ask("theirs", at(2)), his, bob)
+    [finding] = await found(engine, capped)
+    assert (reasons([finding]), finding.evidence["touch"]) == ([("forbidden", "frequency_cap")], third.touch_id)
+    await intake.record(told("consent.withdrawn", at(3), channel="email"), at(3))
+    fourth = await take(engine, gate, an_ask("no more", at(4)), his, bob)
+    assert (reasons(await found(engine, capped))[1:], fourth.status) == (
+        [("forbidden", "consent_withdrawn")],
+        "claimed",
+    )
 
 
 async def test_the_run_that_gave_way_in_a_merge_claims_nothing_more(
