@@ -18,11 +18,13 @@ test: .venv/ready ## Run the tests; TEST_FLAGS go to pytest
 	echo "No Chromium found: the tests marked 'browser' are left out."; \
 	$(BIN)/pytest -n auto -m "not browser" $(TEST_FLAGS); fi
 
-check: .venv/ready ## Check format, lint, types and imports
+check: .venv/ready ## Check format, lint, types, imports, journeys and their pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/perennial journeys lint
+	$(BIN)/perennial journeys docs --check
 
 lock: .venv/ready ## Pin the newest versions that requirements*.in allow
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade requirements-dev.in -o requirements-dev.lock

@@ -6,14 +6,17 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from contacts.events import Identity
+    from contacts.specs import Rollout
+    from ops.installation import Installation
     from ops.output import Output
+    from ops.scenario import Scenario
     from settings import Settings
 
 
@@ -33,6 +36,7 @@ class OneLine(TyperGroup):
 
 
 def _told(problem: Exception) -> int:
+    from contacts.specs import InvalidCard
     from ops.output import Failure, printable
 
     if isinstance(problem, typer.TyperException):
@@ -41,6 +45,9 @@ def _told(problem: Exception) -> int:
         message, status = "stopped", 1
     elif isinstance(problem, Failure):
         message, status = str(problem), problem.status
+    elif isinstance(problem, InvalidCard):
+        # whichever command looks at the journeys first
+        message, status = str(problem), 1
     elif os.environ.get("PERENNIAL_DEBUG") == "1":
         raise problem
     else:
@@ -82,6 +89,8 @@ contact = _group("contact", "Look at a contact.")
 webhook = _group("webhook", "Debug the webhooks of outside systems.")
 runs = _group("runs", "Look at runs.")
 journeys = _group("journeys", "Look at journeys.")
+segments = _group("segments", "Who is in which segment, and something for all of them.")
+rollouts = _group("rollouts", "Backfills and broadcasts on their way.")
 handoffs = _group("handoffs", "Hand-offs that wait for a person.")
 inbox = _group("inbox", "Requests of outside systems as they came.")
 
@@ -393,18 +402,25 @@ async def _runs_list(wanted: Any, limit: int, out: "Output") -> None:
     out.many(lines, views.runs)
 
 
+Scenarios = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the scenario files are.")]
+SCENARIOS = Path("tests/scenarios")
+
+
 @journeys.command("list", epilog=_example("perennial journeys list"))
-def journeys_list(json: Json = False) -> None:
-    """Every journey."""
+def journeys_list(scenarios: Scenarios = SCENARIOS, json: Json = False) -> None:
+    """Every journey, a line each: what starts it, its goal, how many messages and scenarios it has."""
     from ops import cards, views
     from workflows.registry import CARDS
 
-    _output(json).many([cards.page(card) for card in CARDS], views.journeys)
+    told = _scenarios(scenarios) if scenarios.is_dir() else {}
+    _output(json).many([cards.page(card, told) for card in CARDS], views.journeys)
 
 
 @journeys.command("card", epilog=_example("perennial journeys card welcome"))
 def journeys_card(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The journey's name.")], json: Json = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The journey's name.")],
+    scenarios: Scenarios = SCENARIOS,
+    json: Json = False,
 ) -> None:
     """A journey's card: what starts it, whom it is for, how it ends, who owns it."""
     from ops import cards, views
@@ -414,34 +430,38 @@ def journeys_card(
     found = next((card for card in CARDS if card.name == name), None)
     if found is None:
         raise Failure(f"no journey {name!r}; there is {', '.join(card.name for card in CARDS)}")
-    _output(json).one(cards.page(found), views.card)
+    told = _scenarios(scenarios) if scenarios.is_dir() else {}
+    _output(json).one(cards.page(found, told), views.card)
 
 
 @journeys.command("lint", epilog=_example("perennial journeys lint"))
-def journeys_lint(
-    scenarios: Annotated[Path, typer.Option(help="Where the scenario files are.")] = Path("tests/scenarios"),
-    json: Json = False,
-) -> None:
+def journeys_lint(scenarios: Scenarios = SCENARIOS, json: Json = False) -> None:
     """Look for faults in journeys, one a line; exits 1 if there is one."""
     from datetime import UTC
 
-    from ops import lint, scenario
+    import templates
+    from contacts import policy
+    from ops import lint
+    from ops.checks.library import Library
     from ops.output import Failure, JsonLines
+    from settings import WrongSetting, load
     from templates.render import TemplateError, shipped
     from workflows.reading import flow_of
     from workflows.registry import JOURNEYS
 
-    if not scenarios.is_dir():
-        raise Failure(f"{scenarios}: no such folder; run this where the project is, or say --scenarios", status=2)
     try:
-        library = lint.Library(
+        rules = load().policy_file
+        library = Library(
             flows=[flow_of(cls) for cls in JOURNEYS],
             templates=shipped(),
-            scenarios=[scenario.read(file) for file in sorted(scenarios.rglob("*.yaml"))],
+            folder=Path(next(iter(templates.__path__))),
+            scenarios=list(_scenarios(scenarios).values()),
+            policy=policy.load(rules),
+            policy_file=rules,
             today=datetime.now(UTC).date(),
         )
         found = lint.lint(library)
-    except (TemplateError, scenario.BadScenario) as problem:
+    except (TemplateError, WrongSetting, policy.PolicyError) as problem:
         raise Failure(str(problem), status=2) from None
     if json:
         JsonLines().many(found, str)
@@ -455,22 +475,280 @@ def journeys_lint(
 def journeys_docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exits 1 if a page is stale.")] = False,
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages are.")] = Path("docs/journeys"),
+    scenarios: Scenarios = SCENARIOS,
     json: Json = False,
 ) -> None:
     """Write a page for every journey, with a picture of its flow."""
     from ops import journey_docs
     from ops.output import Failure
+    from templates.render import TemplateError, declared
     from workflows.reading import flow_of
     from workflows.registry import JOURNEYS
 
     if not to.parent.is_dir():
         raise Failure(f"{to.parent}: no such folder; run this where the project is, or say --to", status=2)
-    pages = journey_docs.pages([flow_of(cls) for cls in JOURNEYS])
+    try:
+        pages = journey_docs.pages([flow_of(cls) for cls in JOURNEYS], declared(), _scenarios(scenarios))
+    except TemplateError as problem:
+        raise Failure(str(problem), status=2) from None
     if not check:
         written = [{"page": str(path)} for path in journey_docs.write(to, pages)]
         _output(json).many(written, lambda _: "\n".join(w["page"] for w in written) or "Every page is up to date.")
     elif stale := journey_docs.stale(to, pages):
         raise Failure(f"{', '.join(map(str, stale))}: stale; run `perennial journeys docs`")
+
+
+def _scenarios(folder: Path) -> "dict[str, Scenario]":
+    """The scenarios of a folder by the name of their file."""
+    from ops import scenario
+    from ops.output import Failure
+
+    if not folder.is_dir():
+        raise Failure(f"{folder}: no such folder; run this where the project is, or say --scenarios", status=2)
+    try:
+        return {file.stem: scenario.read(file) for file in sorted(folder.rglob("*.yaml"))}
+    except scenario.BadScenario as problem:
+        raise Failure(str(problem), status=2) from None
+
+
+Segment = Annotated[str, typer.Argument(metavar="SEGMENT", help="The segment's name.")]
+Rate = Annotated[int, typer.Option(min=1, max=6000, help="Contacts a minute at most.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would come of it.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Begin without looking ahead and without asking.")]
+Sample = Annotated[int | None, typer.Option(min=1, help="Look ahead at so many contacts only.")]
+RolloutName = Annotated[str, typer.Argument(metavar="NAME", help="The rollout's name.")]
+
+
+@segments.command("list", epilog=_example("perennial segments list"))
+def segments_list(json: Json = False) -> None:
+    """Every segment: who is in it, what is different for them, which journeys hang on it."""
+    _run(_segments_list(_output(json)))
+
+
+async def _segments_list(out: "Output") -> None:
+    from ops import segment_view
+    from ops.installation import opened
+    from ops.segments import list_segments
+    from workflows.registry import CARDS
+
+    async with opened() as here, here.reading() as conn:
+        lines = await list_segments(conn, here.policy, CARDS)
+    out.many(lines, segment_view.segments)
+
+
+@segments.command("show", epilog=_example("perennial segments show high_value"))
+def segments_show(segment: Segment, json: Json = False) -> None:
+    """A segment's conditions, and some of its members."""
+    _run(_segments_show(segment, _output(json)))
+
+
+async def _segments_show(segment: str, out: "Output") -> None:
+    from ops import segment_view
+    from ops.installation import opened
+    from ops.segments import segment_page
+    from workflows.registry import CARDS
+
+    async with opened() as here, here.reading() as conn:
+        page = await segment_page(conn, here.policy, CARDS, segment, here.clock.now())
+    out.one(page, segment_view.segment)
+
+
+@segments.command("why", epilog=_example("perennial segments why ada@example.com"))
+def segments_why(contact: Contact, json: Json = False) -> None:
+    """Each segment, and why a contact is in it or not."""
+    _run(_segments_why(contact, _output(json)))
+
+
+async def _segments_why(contact: str, out: "Output") -> None:
+    from ops import segment_view
+    from ops.installation import opened
+    from ops.segments import memberships
+
+    async with opened() as here, here.reading() as conn:
+        found = await memberships(conn, here.policy, contact, here.clock.now())
+    out.many(found, segment_view.why)
+
+
+@segments.command("backfill", epilog=_example("perennial segments backfill high_value --dry-run"))
+def segments_backfill(
+    segment: Segment,
+    rate: Rate = 60,
+    dry_run: DryRun = False,
+    name: Annotated[str | None, typer.Option(help="Of the rollout; made of the segment if not given.")] = None,
+    sample: Sample = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Let those who are in a segment already join it, so that whatever joining begins, begins."""
+    _run(_segments_backfill(segment, name, _Launch(rate, sample, dry_run, yes, json)))
+
+
+async def _segments_backfill(segment: str, name: str | None, launch: "_Launch") -> None:
+    from contacts import rollouts
+    from ops.installation import opened
+    from ops.output import Failure
+    from ops.rollouts import named
+    from ops.segments import segment_of, used_by
+    from workflows.registry import CARDS
+
+    async with opened() as here:
+        found = segment_of(here.policy, segment)
+        if not any("starts" in how for how in used_by(segment, CARDS).values()):
+            raise Failure(f"no journey begins with joining {segment}: there is nothing to backfill")
+        what = rollouts.backfill(named(name or f"backfill-{segment}-{found.fingerprint}"), segment)
+        await _launched(here, what, launch)
+
+
+@segments.command("broadcast", epilog=_example("perennial segments broadcast high_value expansion_idea --dry-run"))
+def segments_broadcast(
+    segment: Segment,
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="The message's name.")],
+    rate: Rate = 60,
+    dry_run: DryRun = False,
+    name: Annotated[str | None, typer.Option(help="Of the rollout; made of template and segment if not given.")] = None,
+    purpose: Annotated[str, typer.Option(help="promotional or lifecycle, as the template says.")] = "promotional",
+    valid_days: Annotated[
+        float, typer.Option(min=0.1, max=14, help="How long it is worth sending to somebody it has to wait for.")
+    ] = 7,
+    sample: Sample = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Send one message to everybody in a segment, each under the rules that hold for any message."""
+    from ops.output import Failure
+
+    if purpose not in ("promotional", "lifecycle"):
+        raise Failure(f"--purpose {purpose!r}: promotional or lifecycle", status=2)
+    launch = _Launch(rate, sample, dry_run, yes, json)
+    _run(_segments_broadcast(segment, template, name, purpose, valid_days, launch))
+
+
+async def _segments_broadcast(
+    segment: str, template: str, name: str | None, purpose: str, valid_days: float, launch: "_Launch"
+) -> None:
+    from contacts import rollouts
+    from ops.installation import opened
+    from ops.rollouts import named
+    from ops.segments import message_for_all, segment_of
+
+    message = message_for_all(template, purpose)
+    async with opened() as here:
+        segment_of(here.policy, segment)
+        what = rollouts.broadcast(
+            named(name or f"{template}-{segment}"),
+            segment,
+            template,
+            channel=message.channel,
+            purpose=purpose,
+            valid_days=valid_days,
+        )
+        await _launched(here, what, launch)
+
+
+class _Launch(NamedTuple):
+    rate: int
+    sample: int | None
+    dry_run: bool
+    yes: bool
+    json: bool
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+async def _launched(here: "Installation", what: "Rollout", launch: _Launch) -> None:
+    """A bulk act never begins by accident: it is looked at first, and begins by a yes."""
+    from contacts import rollouts
+    from ops import segment_view, watch
+    from ops.foresight import Foreseen, foresee
+    from ops.output import Failure
+    from ops.rollouts import connected
+
+    asking = _at_a_terminal()
+    if not (launch.dry_run or launch.yes or (asking and not launch.json)):
+        raise Failure("nothing was begun: --dry-run says what would come of it, --yes begins", status=2)
+    out, now = _output(launch.json), here.clock.now()
+    async with here.reading() as conn:
+        since = await rollouts.begun_at(conn, what) or now
+        total = await rollouts.waiting(conn, here.policy, what, since)
+
+    async def look_ahead() -> Foreseen:
+        found = await watch.looked_ahead(foresee(here.intake, what, since, now), total, launch.sample)
+        return found or Foreseen(what.name, what.segment)
+
+    if launch.dry_run:
+        out.one(await look_ahead(), segment_view.foreseen)
+        return
+    async with connected(here) as known:
+        begun = await known.about(what)
+        if begun is None:
+            if not launch.yes:
+                out.one(await look_ahead(), segment_view.foreseen)
+                typer.confirm(f"Begin, {launch.rate} a minute?", abort=True, err=True)
+            begun = await known.begin(what, launch.rate, total, since)
+        if asking and not launch.json:
+            begun = await watch.watched(known, begun)
+            if begun.stand in ("going", "paused", "stopping"):
+                print(f"It goes on without you: `perennial rollouts show {what.name}`", file=sys.stderr)
+        out.one(begun, segment_view.progress)
+
+
+@rollouts.command("list", epilog=_example("perennial rollouts list"))
+def rollouts_list(json: Json = False) -> None:
+    """Rollouts, the newest first."""
+    _run(_rollouts_list(_output(json)))
+
+
+async def _rollouts_list(out: "Output") -> None:
+    from ops import segment_view
+    from ops.installation import opened
+    from ops.rollouts import connected
+
+    async with opened() as here, connected(here) as known:
+        out.many(await known.list(), segment_view.rollouts)
+
+
+@rollouts.command("show", epilog=_example("perennial rollouts show spring-news"))
+def rollouts_show(name: RolloutName, json: Json = False) -> None:
+    """How far a rollout is, and what has come of it."""
+    _run(_rollouts_show(name, _output(json)))
+
+
+async def _rollouts_show(name: str, out: "Output") -> None:
+    from ops import segment_view
+    from ops.installation import opened
+    from ops.rollouts import connected, rollout_page
+
+    async with opened() as here, connected(here) as known, here.reading() as conn:
+        out.one(await rollout_page(conn, await known.find(name)), segment_view.rollout)
+
+
+@rollouts.command("pause", epilog=_example("perennial rollouts pause spring-news"))
+def rollouts_pause(name: RolloutName, json: Json = False) -> None:
+    """Begin no more; messages of a broadcast that have not gone out wait."""
+    _run(_rollouts_steer(name, "pause", _output(json)))
+
+
+@rollouts.command("resume", epilog=_example("perennial rollouts resume spring-news"))
+def rollouts_resume(name: RolloutName, json: Json = False) -> None:
+    """Go on."""
+    _run(_rollouts_steer(name, "resume", _output(json)))
+
+
+@rollouts.command("stop", epilog=_example("perennial rollouts stop spring-news"))
+def rollouts_stop(name: RolloutName, json: Json = False) -> None:
+    """Begin no more; messages of a broadcast that have not gone out never will."""
+    _run(_rollouts_steer(name, "stop", _output(json)))
+
+
+async def _rollouts_steer(name: str, order: Any, out: "Output") -> None:
+    from ops import segment_view
+    from ops.installation import opened
+    from ops.rollouts import connected
+
+    async with opened() as here, connected(here) as known:
+        out.one(await known.steer(name, order), segment_view.steered)
 
 
 @handoffs.command("list", epilog=_example("perennial handoffs list"))
@@ -597,7 +875,7 @@ async def _verify(contact: str | None, repair: bool, since: str | None, json: bo
     from ops.temporal import TemporalRuns
     from ops.verify.proof import Proof
     from ops.verify.repair import Repairs
-    from ops.verify.workflows import Workflows
+    from ops.verify.workflows import Workflows, connected
     from workflows.registry import CARDS
 
     # The answer says what came of it; a log line on standard output would break the JSON.
@@ -608,7 +886,7 @@ async def _verify(contact: str | None, repair: bool, since: str | None, json: bo
         JsonLines().one(line, str) if json else print(printable(str(line)))
 
     begin = _since(since) if since is not None else None
-    async with opened() as here, here.asking_temporal() as client:
+    async with opened() as here, connected(here) as client:
         if isinstance(begin, timedelta):
             begin = here.clock.now() - begin
         proof = Proof(here, Workflows(client), CARDS, contact, begin)

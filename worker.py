@@ -16,11 +16,13 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import settings as configuration
+import workflows.rollout
 import workflows.sweep
 from activities.deliver import Deliver
 from activities.handoff import HandOff
 from activities.own_events import OwnEvents
 from activities.record import Record
+from activities.rollout import RollOut
 from activities.sweep import Sweep
 from connectors.configured import MissingCredentials, Outlets, outlets
 from contacts import policy as policies
@@ -53,11 +55,12 @@ def activities(
     intake = Intake(engine, CARDS, policy)
 
     links = partial(preferences.links, secret, public_url)
-    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory)
+    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory, out.live)
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)
     own_events = OwnEvents(intake)
     sweep = Sweep(intake)
+    rollout = RollOut(intake, clock)
     return [
         deliver.deliver,
         hand_off.hand_off,
@@ -68,6 +71,8 @@ def activities(
         record.finish,
         own_events.record_event,
         sweep.sweep,
+        rollout.roll_out,
+        rollout.steer,
     ]
 
 
@@ -77,7 +82,7 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[*JOURNEYS, workflows.sweep.Sweep],
+        workflows=[*JOURNEYS, workflows.sweep.Sweep, workflows.rollout.Rollout],
         activities=acts,
         workflow_runner=runner,
         graceful_shutdown_timeout=timedelta(seconds=20),

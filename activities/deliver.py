@@ -1,7 +1,7 @@
 """One touch: take the gate, render, call the provider, record what came back."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,20 +9,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities import live
 from activities import signatures as ask
+from activities.context import message_context
 from activities.record import write_lines
 from activities.running import RunTime, pulse
-from connectors.base import Accepted, Directory, Message, Sender
+from connectors.base import Accepted, Directory, LiveFacts, Message, Sender
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
 from contacts import store
 from contacts.claims import Claim, Gate
 from contacts.clock import Clock
 from contacts.events import event, identities
-from contacts.facts import Facts
 from contacts.gate import Ask
 from contacts.intake import Intake
 from contacts.specs import Purpose
-from templates.render import Rendered, TemplateError, render
+from templates.render import Declared, Rendered, TemplateError, render, versions
 
 Links = Callable[[str, str, Purpose, str], Mapping[str, str]]
 """(contact id, channel, purpose, touch key) to the links a message carries: unsubscribe_url, preferences_url."""
@@ -39,20 +40,47 @@ class Deliver:
     links: Links
     clock: Clock
     directory: Directory | None = None
+    live_facts: LiveFacts | None = None
 
     @activity.defn(name=ask.DELIVER)
     async def deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
         """Sends a touch if it may go out now. Safe to repeat at any point."""
         time = RunTime(request.run.now, self.clock)
         async with pulse():
-            if request.channel == "email" and self.directory is not None:
+            try:
+                message = versions(request.template)
+            except TemplateError as error:
+                raise _later(error) from None
+            wanted = self._ask(request, message, time.now())
+            if "email" in wanted.candidates and self.directory is not None:
                 await self._learn_address(request.run.contact_id, self.directory, time.now())
-            claim = await self._claim(request, time.now())
+            fetched = await self._fetch(request, message[0], wanted)
+            claim = await self._claim(request, replace(wanted, now=time.now()))
             if claim.status == "claimed":
-                return await self._send(request, claim, time)
+                return await self._send(request, claim, fetched, time)
             if claim.status == "reclaimed":
-                return await self._find_out(request, claim, time) or await self._send(request, claim, time)
+                found = await self._find_out(request, claim, time)
+                return found or await self._send(request, claim, fetched, time)
             return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
+
+    def _ask(self, request: ask.DeliverRequest, message: Sequence[Declared], now: datetime) -> Ask:
+        """The touch on the channel the run names, or on those of its versions that somebody sends on."""
+        written = (request.channel,) if request.channel is not None else tuple(v.channel for v in message)
+        served = tuple(channel for channel in written if channel in self.senders)
+        if not served:
+            raise _no_sender(" or ".join(written))
+        default = timedelta(days=self.gate.policy.defaults.valid_for_days)
+        return Ask(
+            key=request.key,
+            template=request.template,
+            channel=served[0],
+            purpose=request.purpose,
+            journey=request.run.journey,
+            now=now,
+            valid_until=request.valid_until or request.asked_at + default,
+            channels=served if len(written) > 1 else (),
+            role=message[0].role,
+        )
 
     async def _learn_address(self, contact_id: str, directory: Directory, now: datetime) -> None:
         """A contact known only by another system's id may have an address there; without one the gate would drop."""
@@ -79,19 +107,25 @@ class Deliver:
                 await self.intake.record(found, now)
                 return
 
-    async def _claim(self, request: ask.DeliverRequest, now: datetime) -> Claim:
-        if request.channel not in self.senders:
-            raise ApplicationError(f"no connector sends on {request.channel}", type="NoSender")
-        default = timedelta(days=self.gate.policy.defaults.valid_for_days)
-        wanted = Ask(
-            key=request.key,
-            template=request.template,
-            channel=request.channel,
-            purpose=request.purpose,
-            journey=request.run.journey,
-            now=now,
-            valid_until=request.valid_until or request.asked_at + default,
-        )
+    async def _fetch(self, request: ask.DeliverRequest, message: Declared, wanted: Ask) -> live.Fetched:
+        """The values the message wants live, or what is used instead.
+
+        They are fetched before the claim: a claim must be followed by its call at once, for a worker that dies between
+        the two leaves a touch nobody can tell the fate of, and an event that comes in between comes too late. But a
+        gate that says wait, perhaps many times, must cost no call, and nobody is asked about who may not be written
+        to. So the gate is asked twice: here without a lock, and for good when it claims.
+        """
+        needs = {name: need for name, need in message.context.items() if need.live_seconds is not None}
+        if not needs:
+            return live.Fetched()
+        async with self.engine.connect() as conn:
+            run = request.run
+            if not await self.gate.would_send(conn, wanted, run_id=run.run_id, contact_id=run.contact_id):
+                return live.Fetched(outcomes=dict.fromkeys(needs, live.NOT_ASKED))
+            person = await store.known_as(conn, (await store.find(conn, run.contact_id)).contact_id)
+        return await live.fetch(self.live_facts, needs, person)
+
+    async def _claim(self, request: ask.DeliverRequest, wanted: Ask) -> Claim:
         async with self.engine.begin() as conn:
             claim = await self.gate.claim(
                 conn, wanted, run_id=request.run.run_id, contact_id=request.run.contact_id, stage=request.run.stage
@@ -101,7 +135,7 @@ class Deliver:
 
     async def _find_out(self, request: ask.DeliverRequest, claim: Claim, time: RunTime) -> ask.Delivery | None:
         """An earlier attempt may have called the provider: what came of it? None: call (again)."""
-        sender = self.senders[request.channel]
+        sender = self._sender(claim.channel)
         if sender.idempotent:
             return None
         if sender.can_look_up:
@@ -109,68 +143,67 @@ class Deliver:
                 found = await sender.look_up(request.key)
             except ConnectorError as error:
                 raise _later(error) from None
-            return await self._sent(claim, sender, found, None, time) if found is not None else None
+            return await self._sent(claim, sender, found, time) if found is not None else None
         if request.purpose == "transactional":
             return None
         return await self._settle(claim, "unknown", "no answer from the provider", time)
 
-    async def _send(self, request: ask.DeliverRequest, claim: Claim, time: RunTime) -> ask.Delivery:
-        sender = self.senders[request.channel]
+    async def _send(
+        self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime
+    ) -> ask.Delivery:
+        sender = self._sender(claim.channel)
         try:
-            rendered = self._render(request, claim.facts)
-            accepted = await sender.send(self._message(request, claim.facts, rendered))
+            rendered = self._render(request, claim, fetched)
+            accepted = await sender.send(self._message(request, claim, rendered))
         except (TryAgain, TemplateError) as error:
             async with self.engine.begin() as conn:
                 await self.gate.release(conn, claim.touch_id)
             raise _later(error) from None
         except NeverAgain as error:
             if isinstance(error, BadAddress):
-                await self._suppress(claim, request.channel, error.reason, time)
+                await self._suppress(claim, error.reason, time)
             return await self._settle(claim, "failed", error.reason, time, request_id=error.request_id)
         except Unknown as error:
             if sender.idempotent or sender.can_look_up or request.purpose == "transactional":
                 # The next attempt finds the claim and asks the provider, or may simply send again.
                 raise _later(error) from None
             return await self._settle(claim, "unknown", error.reason, time, request_id=error.request_id)
-        return await self._sent(claim, sender, accepted, rendered, time)
-
-    def _render(self, request: ask.DeliverRequest, facts: Facts) -> Rendered:
-        brand = self.gate.policy.brand
-        data: Mapping[str, Any] = request.entry.get("data") or {}
-        entry_point = facts.entry.value if facts.entry else {}
-        context: dict[str, Any] = {
-            "first_name": facts.get("first_name"),
-            "timezone": facts.get("timezone") or self.gate.policy.defaults.timezone,
-            "account": {"name": facts.get("company")} if facts.get("company") else None,
-            "topic": data.get("topic") or facts.get("topic"),
-            "resource": data.get("resource") or facts.get("resource"),
-            "entry_point": entry_point.get("type"),
-            "brand": {"name": brand.name, "address": brand.address, "url": brand.url},
-            "reply_to": brand.reply_to,
-            **self._links(request, facts),
+        read: dict[str, Any] = {
+            "subject": rendered.subject,
+            "body": rendered.text,
+            "template_hash": rendered.fingerprint,
         }
-        money = {k: data.get(k) for k in ("items", "value", "currency", "url") if data.get(k) is not None}
-        if "checkout_id" in data:
-            context["checkout"] = money
-        if "order_id" in data:
-            context["order"] = money
-        given = {**context, **request.context}
-        return render(request.template, {k: v for k, v in given.items() if v is not None})
+        if fetched.outcomes:
+            read["live"] = fetched.outcomes
+        return await self._sent(claim, sender, accepted, time, **read)
 
-    def _links(self, request: ask.DeliverRequest, facts: Facts) -> Mapping[str, str]:
+    def _sender(self, channel: str) -> Sender:
+        # A touch keeps the channel it was claimed on, and the connector may have gone since.
+        if channel not in self.senders:
+            raise _no_sender(channel)
+        return self.senders[channel]
+
+    def _render(self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched) -> Rendered:
+        policy, ways_out = self.gate.policy, self._links(request, claim)
+        told = message_context(request.entry, request.context, claim.facts, policy, ways_out, request.run.now)
+        # What is to be live is live or the fallback, and never what the run knew when it asked.
+        known = {name: value for name, value in told.items() if name not in fetched.outcomes}
+        return render(request.template, {**known, **fetched.values}, claim.channel)
+
+    def _links(self, request: ask.DeliverRequest, claim: Claim) -> Mapping[str, str]:
         if request.purpose == "transactional":
             return {}
-        return self.links(facts.contact_id, request.channel, request.purpose, request.key)
+        return self.links(claim.facts.contact_id, claim.channel, request.purpose, request.key)
 
-    def _message(self, request: ask.DeliverRequest, facts: Facts, rendered: Rendered) -> Message:
+    def _message(self, request: ask.DeliverRequest, claim: Claim, rendered: Rendered) -> Message:
         return Message(
             key=request.key,
-            to=facts.address(request.channel) or "",
+            to=claim.facts.address(claim.channel) or "",
             subject=rendered.subject,
             text=rendered.text,
             html=rendered.html,
             purpose=request.purpose,
-            unsubscribe_url=self._links(request, facts).get("unsubscribe_url"),
+            unsubscribe_url=self._links(request, claim).get("unsubscribe_url"),
             metadata={
                 "journey": request.run.journey,
                 "template": request.template,
@@ -178,17 +211,10 @@ class Deliver:
             },
         )
 
-    async def _sent(
-        self, claim: Claim, sender: Sender, accepted: Accepted, rendered: Rendered | None, time: RunTime
-    ) -> ask.Delivery:
-        values: dict[str, Any] = {
-            "provider": sender.name,
-            "provider_id": accepted.provider_id,
-            "request_id": accepted.request_id,
-        }
-        if rendered is not None:
-            values |= {"subject": rendered.subject, "body": rendered.text, "template_hash": rendered.fingerprint}
-        return await self._settle(claim, "sent", None, time, **values)
+    async def _sent(self, claim: Claim, sender: Sender, accepted: Accepted, time: RunTime, **read: Any) -> ask.Delivery:
+        """``read``: what the contact reads, where this attempt has rendered it."""
+        by = {"provider": sender.name, "provider_id": accepted.provider_id, "request_id": accepted.request_id}
+        return await self._settle(claim, "sent", None, time, **by, **read)
 
     async def _settle(
         self, claim: Claim, status: Any, reason: str | None, time: RunTime, **values: Any
@@ -197,9 +223,9 @@ class Deliver:
             await self.gate.settle(conn, claim.touch_id, status, time.now(), reason=reason, **values)
         return ask.Delivery(status, reason, touch_id=claim.touch_id)
 
-    async def _suppress(self, claim: Claim, channel: str, reason: str, time: RunTime) -> None:
+    async def _suppress(self, claim: Claim, reason: str, time: RunTime) -> None:
         """The provider refused the address itself: that is a bounce, whoever tells us first."""
-        now = time.now()
+        now, channel = time.now(), claim.channel
         bounced = event(
             "message.bounced",
             source="perennial",
@@ -209,6 +235,10 @@ class Deliver:
             data={"channel": channel, "address": claim.facts.address(channel), "permanent": True, "reason": reason},
         )
         await self.intake.record(bounced, now)
+
+
+def _no_sender(channels: str) -> ApplicationError:
+    return ApplicationError(f"no connector sends on {channels}", type="NoSender")
 
 
 def _later(error: ConnectorError | TemplateError) -> ApplicationError:

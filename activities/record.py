@@ -74,11 +74,11 @@ class Record:
             hot=score >= self.policy.score.handoff_at,
             flags=tuple(sorted(known.flags() | stands.flags)),
             holds=tuple(h.name for h in known.active_holds(now)),
-            topic=known.get("topic"),
+            topic=known.subject(),
             entered_before=entered_before,
             stage=stands.stage,
             strength=stands.strength,
-            topics=tuple(sorted(known.topics, key=lambda topic: (-known.topics[topic], topic))),
+            topics=known.topics_wanted,
         )
 
     @activity.defn(name=ask.FINISH)

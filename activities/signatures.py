@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from contacts.specs import Purpose
+from contacts.specs import Purpose, Rollout
 
 DELIVER = "deliver"
 HAND_OFF = "hand_off"
@@ -20,6 +20,8 @@ NOTE = "note"
 FINISH = "finish"
 SWEEP = "sweep"
 RECORD_EVENT = "record_event"
+ROLL_OUT = "roll_out"
+STEER = "steer"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class DeliverRequest:
 
     Attributes:
         key: Unique name of the touch, the same on every attempt.
+        channel: Where it goes out; None for the best of the template's channels as of then.
         valid_until: From here on it is not worth sending; None for the policy's default span from ``asked_at``.
         context: Values for the template besides the contact's facts and the entry event.
     """
@@ -64,7 +67,7 @@ class DeliverRequest:
     run: RunRef
     key: str
     template: str
-    channel: str
+    channel: str | None
     purpose: Purpose
     asked_at: datetime
     valid_until: datetime | None = None
@@ -160,9 +163,9 @@ class ContactNow:
         hot: Whether the score has reached the policy's hand-off threshold.
         flags: ``known``, ``customer``.
         holds: Holds in force, such as ``ticket:4711``.
-        topic: The subject the contact showed interest in last.
+        topic: The subject to write about: the one they showed interest in last, unless they named others.
         stage, strength: Lifecycle stage and strength of the relationship (0 to 100), see ``contacts.lifecycle``.
-        topics: What the contact looked into so far, the most visited topic first.
+        topics: What they want to hear about, else all they looked into, the most visited topic first.
         entered_before: When the contact entered this journey the last time before this run.
     """
 
@@ -228,3 +231,39 @@ class Swept:
     last: str | None
     looked_at: int
     recorded: int
+
+
+@dataclass(frozen=True)
+class RollOutRequest:
+    """Give the next contacts of a rollout their turn.
+
+    Attributes:
+        since: When the rollout began.
+        now: When the page was asked for; a turn's own time goes on from there.
+        limit: How many events to record at most.
+    """
+
+    rollout: Rollout
+    since: datetime
+    now: datetime
+    limit: int
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class RolledOut:
+    """What a page of a rollout came to. ``last`` is where the next page goes on, if there is ``more``."""
+
+    last: str | None
+    more: bool
+    recorded: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SteerRequest:
+    """Pause, resume or stop the runs that a rollout has begun and that are its own."""
+
+    rollout: Rollout
+    order: Literal["pause", "resume", "stop"]
+    now: datetime

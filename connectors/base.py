@@ -5,14 +5,15 @@
 ``Crm``     keeps a contact, a task, a note in the sales team's system.
 ``Alert``   tells people who work here.
 ``Directory``  knows the address behind its own id.
+``LiveFacts``  knows more of a person than we keep, as of now.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from contacts.events import Event
+from contacts.events import Event, Identity
 
 
 class Refused(Exception):
@@ -193,3 +194,24 @@ class Directory(Protocol):
 
     async def email(self, id: str) -> str | None:
         """The e-mail address of whoever has this id there; None if it knows none."""
+
+
+@runtime_checkable
+class LiveFacts(Protocol):
+    """A system that is asked about a person while a message to them is on its way out."""
+
+    name: ClassVar[str]
+
+    async def fetch(self, name: str, person: Sequence[Identity]) -> Mapping[str, Any] | None:
+        """What it has under this name, in the shape of the template's type (``usage``: ``{"headline": ...}``).
+
+        Args:
+            name: A context name of a template, such as ``usage``.
+            person: Everything the person is known by, oldest first.
+
+        Returns:
+            None where it knows nothing of that for this person.
+
+        Raises:
+            ConnectorError: It cannot say; see ``connectors.errors``.
+        """

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from connectors import errands
-from connectors.base import Alert, Crm, Directory, Sender, Source
+from connectors.base import Alert, Crm, Directory, LiveFacts, Sender, Source
 from connectors.hubspot import HubSpot, HubSpotSettings
+from connectors.live import Live, LiveSettings
 from connectors.recording import Recording
 from connectors.slack import Slack, SlackSettings
 from connectors.smtp import Smtp, SmtpSettings
@@ -29,6 +30,7 @@ class Outlets:
     Attributes:
         senders: By channel.
         directory: Where the address of a contact without one may be found; None where there is no such system.
+        live: Where values are fetched that messages want as of now; None: they use their fallbacks.
         stand_ins: What a recording connector does because credentials are missing, by variable.
     """
 
@@ -36,6 +38,7 @@ class Outlets:
     crm: Crm
     alert: Alert
     directory: Directory | None = None
+    live: LiveFacts | None = None
     stand_ins: tuple[str, ...] = ()
 
 
@@ -56,6 +59,7 @@ def outlets(*, mail_from: str, production: bool) -> Outlets:
     """
     try:
         smtp, hubspot, slack, stripe = SmtpSettings(), HubSpotSettings(), SlackSettings(), StripeSettings()
+        live = LiveSettings()
     except ValidationError as error:
         raise _wrong(error) from None
     missing = tuple(
@@ -81,6 +85,7 @@ def outlets(*, mail_from: str, production: bool) -> Outlets:
         crm=crm,
         alert=Slack(slack) if slack.bot_token and slack.channel else recording,
         directory=Stripe(stripe) if stripe.api_key else None,
+        live=Live(live) if live.url else None,
         stand_ins=missing,
     )
 

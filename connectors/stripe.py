@@ -4,8 +4,9 @@ Endpoints keep the API version they were made with, so both shapes of an object 
 """
 
 from binascii import hexlify
+from calendar import monthrange
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
@@ -246,16 +247,36 @@ class _Session(_Object):
 
 class _Price(Body):
     unit_amount: int | None = None
+    nickname: str | None = None
 
 
 class _Item(Body):
     price: _Price | None = None
     quantity: int | None = None
+    current_period_start: AwareDatetime | None = None
     current_period_end: AwareDatetime | None = None
 
 
 class _Items(Body):
     data: list[_Item] = Field(default_factory=list)
+
+
+_LONG_PERIOD = timedelta(days=80)
+
+
+def _renews_on(start: datetime | None, end: datetime | None) -> str | None:
+    """The day a period ends, if it is a long one: what renews every month is announced to nobody."""
+    return end.date().isoformat() if start and end and end - start >= _LONG_PERIOD else None
+
+
+_FEEDBACK = {
+    "too_expensive": "too_expensive",
+    "missing_features": "missing_feature",
+    "unused": "no_time",
+    "customer_service": "bad_experience",
+    "low_quality": "bad_experience",
+}
+"""What Stripe's customer portal lets people say as they cancel, in our words; anything else is ``other``."""
 
 
 class _Cancellation(Body):
@@ -267,6 +288,7 @@ class _Cancellation(Body):
 class _Subscription(_Object):
     status: str | None = None
     items: _Items = _Items()
+    current_period_start: AwareDatetime | None = None
     current_period_end: AwareDatetime | None = None
     trial_end: AwareDatetime | None = None
     cancel_at: AwareDatetime | None = None
@@ -280,12 +302,15 @@ class _Subscription(_Object):
             value = sum(
                 (price or 0) * (item.quantity or 1) for price, item in zip(prices, self.items.data, strict=True)
             )
+        start, end = self._period()
         return {
             "subscription_id": self.id,
             "status": self.status,
+            "plan": next((i.price.nickname for i in self.items.data if i.price and i.price.nickname), None),
             "value": value,
             "currency": self.currency,
-            "period_end": _text(self.current_period_end or next((i.current_period_end for i in self.items.data), None)),
+            "period_end": _text(end),
+            "renews_on": _renews_on(start, end),
         }
 
     def end(self) -> dict[str, Any]:
@@ -294,9 +319,25 @@ class _Subscription(_Object):
         return {
             "reason": details.reason,
             "voluntary": voluntary.get(details.reason or ""),
-            "feedback": details.feedback,
+            "feedback": _FEEDBACK.get(details.feedback, "other") if details.feedback else None,
             "comment": details.comment,
         }
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end is decided."""
+        return self.cancel_at_period_end or self.cancel_at is not None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        return self.cancel_at or self._period()[1]
+
+    def _period(self) -> tuple[datetime | None, datetime | None]:
+        first = next(iter(self.items.data), _Item())
+        return (
+            self.current_period_start or first.current_period_start,
+            self.current_period_end or first.current_period_end,
+        )
 
 
 class _SubscriptionDetails(Body):
@@ -306,6 +347,20 @@ class _SubscriptionDetails(Body):
 class _Parent(Body):
     type: str | None = None
     subscription_details: _SubscriptionDetails | None = None
+
+
+class _Span(Body):
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+
+
+class _Billed(Body):
+    period: _Span = _Span()
+    price: _Price | None = None
+
+
+class _BilledLines(Body):
+    data: list[_Billed] = Field(default_factory=list)
 
 
 class _Invoice(_Object):
@@ -319,6 +374,7 @@ class _Invoice(_Object):
     next_payment_attempt: AwareDatetime | None = None
     billing_reason: str | None = None
     hosted_invoice_url: str | None = None
+    lines: _BilledLines = _BilledLines()
 
     @property
     def subscription_id(self) -> str | None:
@@ -336,7 +392,14 @@ class _Invoice(_Object):
             "currency": self.currency,
             "attempt": self.attempt_count,
             "billing_reason": self.billing_reason,
+            "plan": next((n.price.nickname for n in self.lines.data if n.price and n.price.nickname), None),
         }
+
+    @property
+    def renews_on(self) -> str | None:
+        # The invoice's own period is the one that is over; its lines say what is paid for.
+        days = [day for n in self.lines.data if (day := _renews_on(n.period.start, n.period.end))]
+        return max(days, default=None)
 
 
 class _Charge(_Object):
@@ -360,8 +423,39 @@ class _Dispute(_Object):
     evidence: _Evidence | None = None
 
 
+class _InvoiceSettings(Body):
+    default_payment_method: Ref = None
+
+
 class _ChangedCustomer(Customer):
     preferred_locales: list[str] = Field(default_factory=list)
+    invoice_settings: _InvoiceSettings | None = None
+    default_source: Ref = None
+
+    def new_card(self, before: Mapping[str, Any]) -> bool:
+        """Whether another card than before now pays by default."""
+        settings = self.invoice_settings or _InvoiceSettings()
+        was = before.get("invoice_settings")
+        by_method = isinstance(was, dict) and "default_payment_method" in was and settings.default_payment_method
+        return bool(by_method or ("default_source" in before and self.default_source))
+
+
+class _Card(_Object):
+    """A card: that of a payment method, or a source of its own as older integrations keep them."""
+
+    exp_month: Annotated[int, Field(ge=1, le=12)] | None = None
+    exp_year: Annotated[int, Field(ge=1, le=9998)] | None = None
+
+    def last_day(self) -> str | None:
+        """The last day of its last month."""
+        if self.exp_month is None or self.exp_year is None:
+            return None
+        return date(self.exp_year, self.exp_month, monthrange(self.exp_year, self.exp_month)[1]).isoformat()
+
+
+class _Method(_Object):
+    card: dict[str, Any] | None = None
+    billing_details: _Reachable | None = None
 
 
 def _completed(notice: _Notice) -> list[Event]:
@@ -399,16 +493,28 @@ def _subscription_updated(notice: _Notice) -> list[Event]:
     before = notice.data.previous_attributes or {}
     if before.get("status") == "incomplete" and subscription.status in ("active", "trialing"):
         return [notice.event("subscription.started", subscription.who(), subscription.facts())]
-    was_open = before.get("cancel_at_period_end") is False or before.get("cancel_at", subscription) is None
-    if was_open and (subscription.cancel_at_period_end or subscription.cancel_at):
-        plan = {**subscription.facts(), **subscription.end(), "cancel_at": _text(subscription.cancel_at)}
-        return [notice.event("custom.stripe_cancel_scheduled", subscription.who(), plan)]
+    facts = {**subscription.facts(), **subscription.end()}
+    was_ending = bool(before.get("cancel_at_period_end", subscription.cancel_at_period_end)) or (
+        before.get("cancel_at", subscription.cancel_at) is not None
+    )
+    if subscription.ending and not was_ending:
+        ending = {**facts, "ends_at": _text(subscription.ends_at)}
+        return [notice.event("subscription.cancel_scheduled", subscription.who(), ending)]
+    if was_ending and not subscription.ending:
+        return [notice.event("subscription.reactivated", subscription.who(), subscription.facts())]
+    if facts["feedback"] and "cancellation_details" in before:
+        # The portal asks for the reason on a page after the one that cancels.
+        told = {"reason": facts["feedback"], "comment": facts["comment"]}
+        said = {"form": "cancel_reason", "subscription_id": subscription.id, "answers": told}
+        return [notice.event("form.submitted", subscription.who(), said)]
     return []
 
 
 def _subscription_deleted(notice: _Notice) -> list[Event]:
     subscription = _Subscription.model_validate(notice.data.object)
-    return [notice.event("subscription.canceled", subscription.who(), {**subscription.facts(), **subscription.end()})]
+    # An end that was announced has been confirmed to them then.
+    ended = {**subscription.facts(), **subscription.end(), "scheduled": subscription.ending}
+    return [notice.event("subscription.canceled", subscription.who(), ended)]
 
 
 def _trial_ending(notice: _Notice) -> list[Event]:
@@ -423,7 +529,8 @@ def _invoice_paid(notice: _Notice) -> list[Event]:
     events = [notice.event("invoice.paid", invoice.payer(), facts)]
     # A new period begins before it is paid for, so the renewal is the paid invoice of the cycle.
     if invoice.billing_reason == "subscription_cycle" and invoice.subscription_id:
-        events.append(notice.event("subscription.renewed", invoice.payer(), facts, suffix=":renewed"))
+        renewed = {**facts, "renews_on": invoice.renews_on}
+        events.append(notice.event("subscription.renewed", invoice.payer(), renewed, suffix=":renewed"))
     return events
 
 
@@ -432,9 +539,16 @@ def _payment_failed(notice: _Notice) -> list[Event]:
     failed = {
         "value": invoice.amount_due,
         "final": invoice.next_payment_attempt is None,
+        "retry_at": _text(invoice.next_payment_attempt),
         "hosted_invoice_url": invoice.hosted_invoice_url,
     }
     return [notice.event("invoice.payment_failed", invoice.payer(), {**invoice.facts(), **failed})]
+
+
+def _voided(notice: _Notice) -> list[Event]:
+    # Void: it was a mistake. Uncollectible: it was given up. Either way nobody is to be asked for it any more.
+    invoice = _Invoice.model_validate(notice.data.object)
+    return [notice.event("invoice.voided", invoice.payer(), {**invoice.facts(), "value": invoice.amount_due})]
 
 
 def _refunded(notice: _Notice) -> list[Event]:
@@ -468,7 +582,27 @@ def _customer_changed(notice: _Notice) -> list[Event]:
         "name": customer.name,
         "locale": next(iter(customer.preferred_locales), None),
     }
-    return [notice.event("contact.updated", who, traits)]
+    events = [notice.event("contact.updated", who, traits)]
+    if customer.new_card(notice.data.previous_attributes or {}):
+        events.append(notice.event("card.updated", who, {}, suffix=":card"))
+    return events
+
+
+def _method_changed(notice: _Notice) -> list[Event]:
+    method = _Method.model_validate(notice.data.object)
+    if method.card is None or method.customer is None:
+        return []
+    card = _Card.model_validate({**method.card, "id": method.id})
+    billing = method.billing_details or _Reachable()
+    return [notice.event("card.updated", method.who(("email", billing.email)), {"date": card.last_day()})]
+
+
+def _source_changed(notice: _Notice) -> list[Event]:
+    if notice.data.object.get("object") != "card":
+        return []
+    card = _Card.model_validate(notice.data.object)
+    type = "card.expiring" if notice.type.endswith(".expiring") else "card.updated"
+    return [notice.event(type, card.who(), {"date": card.last_day()})]
 
 
 def _disputed(notice: _Notice) -> list[Event]:
@@ -496,9 +630,17 @@ _READERS: dict[str, Callable[[_Notice], list[Event]]] = {
     "customer.subscription.trial_will_end": _trial_ending,
     "invoice.paid": _invoice_paid,
     "invoice.payment_failed": _payment_failed,
+    "invoice.voided": _voided,
+    "invoice.marked_uncollectible": _voided,
     "charge.refunded": _refunded,
     "charge.dispute.created": _disputed,
     "charge.dispute.closed": _disputed,
     "customer.created": _customer_changed,
     "customer.updated": _customer_changed,
+    "customer.source.created": _source_changed,
+    "customer.source.updated": _source_changed,
+    "customer.source.expiring": _source_changed,
+    "payment_method.attached": _method_changed,
+    "payment_method.updated": _method_changed,
+    "payment_method.automatically_updated": _method_changed,
 }

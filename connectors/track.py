@@ -47,8 +47,8 @@ BATCH_CALLS = 2500
 AHEAD = timedelta(minutes=5)
 """How far a client's clock may be ahead of ours before we take our own word for it."""
 
-FOREIGN = ("handoff.", "hold.", "message.", "contact.merged", "contact.erased")
-"""Types no write key may speak of: what operators do, what happens to our messages, who is erased."""
+FOREIGN = ("handoff.", "hold.", "segment.", "broadcast.", "message.", "contact.merged", "contact.erased")
+"""Types no write key may speak of: what operators and we do, what happens to our messages, who is erased."""
 
 PATHS = {
     "identify": "identify", "i": "identify",
@@ -349,6 +349,13 @@ class _Given:
             else:
                 del profile[kind]
                 self.unusable.append(f"traits.{kind}: {_UNREACHABLE[kind]}")
+        for name in ("topics", "frequency", "preferred_channel"):
+            try:
+                # Traits are the sender's own words: one of ours may mean something else there.
+                self._event("contact.updated", {name: profile.get(name)})
+            except InvalidEvent as error:
+                del profile[name]
+                self.unusable.append(f"traits.{name}: {error.reason}")
         return profile
 
     def _track(self) -> list[Event]:

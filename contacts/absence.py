@@ -1,4 +1,4 @@
-"""What becomes due because nothing happened, or because a date comes near: a function of the facts.
+"""What becomes due because nothing or much less happened, or because a date comes near: a function of the facts.
 
 A sweep records what is due as events through the same door as everything else. The name of such an event holds what it
 is counted from, so that it is recorded once for each silence and each date, however often a sweep runs.
@@ -19,10 +19,12 @@ class Due:
 
     Attributes:
         at: When it becomes due.
+        until: From here on it is no news any more; a sweep that comes so late leaves it.
         source_id: Unique for the contact, the rule and the silence or date.
     """
 
     at: datetime
+    until: datetime
     type: str
     source_id: str
     data: Mapping[str, Any]
@@ -32,7 +34,8 @@ def due(facts: Facts, policy: Policy) -> Sequence[Due]:
     """Everything that is or will become due if nothing else happens, soonest first."""
     if facts.erased_at is not None:
         return ()
-    return sorted([*_silences(facts, policy), *_dates(facts, policy)], key=lambda d: (d.at, d.source_id))
+    found = [*_silences(facts, policy), *_falls(facts, policy), *_dates(facts, policy)]
+    return sorted(found, key=lambda d: (d.at, d.source_id))
 
 
 def _silences(facts: Facts, policy: Policy) -> list[Due]:
@@ -52,16 +55,49 @@ def _silences(facts: Facts, policy: Policy) -> list[Due]:
             since = max([first, *seen])
             if since != first and max(begins) <= since:
                 continue
+        if rule.within_days is not None and since + timedelta(days=rule.days) > max(begins) + timedelta(
+            days=rule.within_days
+        ):
+            continue
         if rule.at_most is not None and facts.counts.get(rule.after[0], 0) > rule.at_most:
             continue
         found.append(
             Due(
                 at=since + timedelta(days=rule.days),
+                until=since + timedelta(days=2 * rule.days),
                 type=rule.event,
                 source_id=f"silence/{rule.name}/{facts.contact_id}/{since:%Y-%m-%dT%H:%M:%S}",
                 data={"name": rule.name, "days": rule.days, "since": since.isoformat()},
             )
         )
+    return found
+
+
+def _falls(facts: Facts, policy: Policy) -> list[Due]:
+    found: list[Due] = []
+    flags = facts.flags()
+    for rule in policy.falls:
+        weeks = facts.weeks.get(rule.of, {})
+        if not set(rule.only) <= flags or set(rule.unless) & flags:
+            continue
+        fell = None
+        for week in sorted(date.fromisoformat(w) for w in weeks):
+            before = [weeks.get((week - timedelta(weeks=n)).isoformat(), 0) for n in range(1, rule.usual_weeks + 1)]
+            usual = sum(before) / rule.usual_weeks
+            now = weeks[week.isoformat()]
+            if usual < rule.usual_at_least or now > usual * rule.to_at_most:
+                fell = None
+            elif fell is None:
+                at = datetime.combine(week + timedelta(weeks=1), time(0), tzinfo=UTC)
+                fell = Due(
+                    at=at,
+                    until=at + timedelta(weeks=2),
+                    type=rule.event,
+                    source_id=f"fall/{rule.name}/{facts.contact_id}/{week.isoformat()}",
+                    data={"name": rule.name, "usual": round(usual, 1), "now": now},
+                )
+        if fell is not None:
+            found.append(fell)
     return found
 
 
@@ -80,6 +116,7 @@ def _dates(facts: Facts, policy: Policy) -> list[Due]:
             found.append(
                 Due(
                     at=at,
+                    until=datetime.combine(day, time(0), tzinfo=UTC) + timedelta(days=1),
                     type="date.approaching",
                     source_id=f"date/{rule.name}/{day.isoformat()}/{before}/{facts.contact_id}",
                     data={"name": rule.name, "date": day.isoformat(), "days": before},

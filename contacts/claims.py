@@ -4,7 +4,7 @@ A claim is a row that is unique by the touch's key. Whoever wants to call a prov
 an event acknowledged before the claim is always seen, and a second attempt always finds the first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import gate, journal, store
+from contacts.channels import Choice, choose
 from contacts.facts import Facts, mailed
 from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait
 from contacts.policy import Policy
@@ -46,15 +47,21 @@ class Claim:
     Attributes:
         status: ``claimed``: call the provider now. ``reclaimed``: an earlier attempt claimed it and may have called.
             ``waiting`` and ``dropped``: the verdict says why. ``sent``, ``unknown``, ``failed``: it is settled already.
+        channel: The touch's. Once claimed it is the same for ever; before that, what was best when the gate was asked.
         facts: The contact as of now.
     """
 
     touch_id: str
     status: Literal["claimed", "reclaimed", "waiting", "dropped", "sent", "unknown", "failed"]
+    channel: str
     facts: Facts
     reason: str | None = None
     until: datetime | None = None
     hold: str | None = None
+
+
+def _touch_id(ask: Ask) -> str:
+    return str(uuid5(NAMESPACE_URL, ask.key))
 
 
 @dataclass(frozen=True)
@@ -64,24 +71,43 @@ class Gate:
     policy: Policy
     code_version: str
 
-    async def claim(self, conn: AsyncConnection, ask: Ask, *, run_id: str, contact_id: str, stage: str) -> Claim:
-        """Decides and, if the touch may go out, claims it. The caller commits before it calls the provider."""
-        facts = await store.lock(conn, contact_id)
-        touch_id = str(uuid5(NAMESPACE_URL, ask.key))
-        existing = (await conn.execute(sa.select(touches).where(touches.c.id == touch_id))).one_or_none()
+    async def would_send(self, conn: AsyncConnection, ask: Ask, *, run_id: str, contact_id: str) -> bool:
+        """Whether ``claim`` would let the touch out now, as far as one can tell without the lock. Changes nothing."""
+        facts = await store.find(conn, contact_id)
+        existing = await self._touch(conn, ask)
         if existing is not None and existing.status in SETTLED:
-            return Claim(touch_id, existing.status, facts, existing.reason)
-        verdict = gate.decide(ask, await self._situation(conn, ask, facts, run_id), self.policy)
+            return False
+        situation = await self._situation(conn, ask, facts, run_id)
+        choice = await self._choice(conn, ask, situation, existing)
+        verdict = gate.decide(replace(ask, channel=choice.channel), situation, self.policy)
+        claimed = existing is not None and existing.status == "claimed"
+        return isinstance(verdict, Send) or (claimed and not isinstance(verdict, Drop))
+
+    async def claim(self, conn: AsyncConnection, ask: Ask, *, run_id: str, contact_id: str, stage: str) -> Claim:
+        """Chooses the channel, decides and, if the touch may go out, claims it.
+
+        The caller commits before it calls the provider.
+        """
+        facts = await store.lock(conn, contact_id)
+        touch_id = _touch_id(ask)
+        existing = await self._touch(conn, ask)
+        if existing is not None and existing.status in SETTLED:
+            return Claim(touch_id, existing.status, existing.channel, facts, existing.reason)
+        situation = await self._situation(conn, ask, facts, run_id)
+        choice = await self._choice(conn, ask, situation, existing)
+        ask = replace(ask, channel=choice.channel)
+        verdict = gate.decide(ask, situation, self.policy)
         if existing is not None and existing.status == "claimed":
             if isinstance(verdict, Drop):
                 # Forbidden since the first attempt: it may have gone out before, and must not go out now.
                 await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
-                return Claim(touch_id, "unknown", facts, verdict.reason)
-            return Claim(touch_id, "reclaimed", facts)
+                return Claim(touch_id, "unknown", ask.channel, facts, verdict.reason)
+            return Claim(touch_id, "reclaimed", ask.channel, facts)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
         reason = None if isinstance(verdict, Send) else verdict.reason
         values = {
             "status": status,
+            "channel": ask.channel,
             "reason": reason,
             "claimed_at": ask.now if status == "claimed" else None,
             "settled_at": ask.now if status == "dropped" else None,
@@ -96,7 +122,6 @@ class Gate:
                 journey=ask.journey,
                 stage=stage,
                 template=ask.template,
-                channel=ask.channel,
                 purpose=ask.purpose,
                 asked_at=ask.now,
                 valid_until=ask.valid_until,
@@ -104,9 +129,13 @@ class Gate:
             )
             .on_conflict_do_update(index_elements=["id"], set_=values)
         )
-        await self._write_down(conn, touch_id, ask, verdict, facts.contact_id, run_id)
+        await self._write_down(conn, touch_id, ask, choice, verdict, facts.contact_id, run_id)
         until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
-        return Claim(touch_id, status, facts, reason, until, hold)
+        return Claim(touch_id, status, ask.channel, facts, reason, until, hold)
+
+    async def foresee(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> Verdict:
+        """What the gate would say of a touch of a run that is not over. Writes nothing and claims nothing."""
+        return gate.decide(ask, Situation(facts, None, await self._past(conn, ask, facts)), self.policy)
 
     async def release(self, conn: AsyncConnection, touch_id: str) -> None:
         """Gives a claim back after the provider surely did not take the touch; the next attempt asks the gate anew."""
@@ -149,6 +178,9 @@ class Gate:
     async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
+        return Situation(facts, ended_by, await self._past(conn, ask, facts))
+
+    async def _past(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> list[Past]:
         rows = await conn.execute(
             sa.select(touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at).where(
                 touches.c.contact_id == facts.contact_id,
@@ -156,13 +188,33 @@ class Gate:
                 touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
             )
         )
-        return Situation(facts, ended_by, [Past(*row) for row in rows])
+        return [Past(*row) for row in rows]
+
+    async def _touch(self, conn: AsyncConnection, ask: Ask) -> Any:
+        return (await conn.execute(sa.select(touches).where(touches.c.id == _touch_id(ask)))).one_or_none()
+
+    async def _choice(self, conn: AsyncConnection, ask: Ask, situation: Situation, existing: Any) -> Choice:
+        """The channel and why. A claim that was given back binds too: a call before it may have reached the contact."""
+        if existing is not None:
+            claimed = sa.exists().where(decisions.c.touch_id == existing.id, decisions.c.verdict == "send")
+            if (await conn.execute(sa.select(claimed))).scalar_one():
+                return Choice(existing.channel, "claimed_before")
+        return choose(ask, situation, self.policy)
 
     async def _write_down(
-        self, conn: AsyncConnection, touch_id: str, ask: Ask, verdict: Verdict, contact_id: str, run_id: str
+        self,
+        conn: AsyncConnection,
+        touch_id: str,
+        ask: Ask,
+        choice: Choice,
+        verdict: Verdict,
+        contact_id: str,
+        run_id: str,
     ) -> None:
         reason = None if isinstance(verdict, Send) else verdict.reason
         inputs = {} if isinstance(verdict, Send) else dict(verdict.inputs)
+        if ask.channels:
+            inputs["choice"] = choice.as_inputs()
         until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
         await conn.execute(
             sa.insert(decisions).values(

@@ -18,7 +18,15 @@ from typing import Annotated, Any, Literal
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 TYPE_PATTERN = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9][a-z0-9_\-]*)+")
 
@@ -103,6 +111,9 @@ def identities(*pairs: tuple[str, object]) -> tuple[Identity, ...]:
     return tuple(dict.fromkeys(i for i in found if i is not None))
 
 
+Day = date
+
+
 class _Data(BaseModel):
     """Known fields are checked; fields a sender adds are kept as they came."""
 
@@ -144,8 +155,17 @@ class _Money(_Data):
         return value.upper() if isinstance(value, str) else value
 
 
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=100)]
+
+
 class ContactData(_Data):
-    """``contact.identified`` and ``contact.updated``: traits as the sender knows them."""
+    """``contact.identified`` and ``contact.updated``: traits as the sender knows them.
+
+    Attributes:
+        topics: What the contact wants to hear about; none at all means that they leave it to us.
+        frequency: How often at most; the policy says what it means.
+        preferred_channel: Where they would rather hear from us; ``any`` takes back an earlier wish.
+    """
 
     email: str | None = None
     phone: str | None = None
@@ -155,6 +175,17 @@ class ContactData(_Data):
     company: str | None = None
     timezone: str | None = None
     locale: str | None = None
+    topics: Annotated[list[Slug], Field(max_length=50)] | None = None
+    frequency: Literal["as_it_comes", "weekly", "monthly"] | None = None
+    preferred_channel: (
+        Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push", "any"] | None
+    ) = None
+
+
+class PauseData(_Data):
+    """``contact.paused``: the contact wants to hear nothing for so many days, but what their orders need."""
+
+    days: Annotated[float, Field(gt=0, le=366)]
 
 
 class ConsentData(_Data):
@@ -193,17 +224,79 @@ class SubscriptionData(_Money):
     subscription_id: str
     reason: str | None = None
     voluntary: bool | None = None
+    plan: str | None = None
 
 
 class InvoiceData(_Money):
+    """``attempt`` counts the tries; after the ``final`` one nobody tries again; else ``retry_at`` says when."""
+
     invoice_id: str
     attempt: int | None = None
     final: bool | None = None
+    retry_at: AwareDatetime | None = None
+
+
+class CardData(_Data):
+    """The card on file; ``date`` is the last day it can be used."""
+
+    date: Day | None = None
 
 
 class TicketData(_Data):
     ticket_id: str
     priority: str | None = None
+
+
+Mood = Literal["good", "neutral", "bad"]
+
+_GOOD_WORDS = frozenset({"good", "great", "excellent", "happy", "satisfied", "positive", "yes"})
+_BAD_WORDS = frozenset({"bad", "poor", "terrible", "unhappy", "unsatisfied", "dissatisfied", "negative", "no"})
+
+
+class CsatData(_Data):
+    """An answer to "how did we do?", as ``score`` or ``rating``: a word, or a number from 1 to 5.
+
+    ``mood`` is what it means, and all that a journey asks: it is read here and nowhere else. A sender whose scale is
+    another one says the mood itself; a score nobody can read has none.
+    """
+
+    score: int | float | str | None = None
+    comment: str | None = None
+    mood: Mood | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _felt(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("mood") is not None:
+            return data
+        score = data.get("score") if data.get("score") is not None else data.get("rating")
+        mood = cls._mood(score)
+        return data if mood is None else {**data, "mood": mood}
+
+    @classmethod
+    def _mood(cls, score: object) -> Mood | None:
+        word = str(score).strip().lower()
+        if word in _GOOD_WORDS | _BAD_WORDS:
+            return "good" if word in _GOOD_WORDS else "bad"
+        return _on_scale(word, lowest=1, good=4, neutral=3, highest=5)
+
+
+class NpsData(CsatData):
+    """An answer to "would you recommend us?", from 0 to 10: promoters (9, 10) are good, detractors (to 6) bad."""
+
+    @classmethod
+    def _mood(cls, score: object) -> Mood | None:
+        return _on_scale(str(score).strip(), lowest=0, good=9, neutral=7, highest=10)
+
+
+def _on_scale(text: str, *, lowest: int, neutral: int, good: int, highest: int) -> Mood | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not lowest <= number <= highest:
+        return None
+    return "good" if number >= good else "neutral" if number >= neutral else "bad"
 
 
 class ConversationData(_Data):
@@ -226,9 +319,22 @@ class SegmentData(_Data):
     segment: str
 
 
+class StoppedData(_Data):
+    broadcast: str
+
+
+class BroadcastData(StoppedData):
+    """``broadcast.due``: the message of a broadcast, for one contact; worth sending for ``valid_days``."""
+
+    template: str
+    channel: Literal["email", "sms"] = "email"
+    purpose: Literal["promotional", "lifecycle"] = "promotional"
+    valid_days: Annotated[float, Field(gt=0, le=14)] | None = None
+
+
 DATA: dict[str, type[_Data]] = {
     "contact.identified": ContactData, "contact.updated": ContactData, "contact.merged": _Data,
-    "contact.erased": _Data,
+    "contact.erased": _Data, "contact.paused": PauseData, "contact.resumed": _Data,
     "consent.granted": ConsentData, "consent.withdrawn": ConsentData,
     "page.viewed": PageData, "resource.downloaded": ResourceData, "form.submitted": FormData,
     "webinar.registered": _Data, "webinar.attended": _Data,
@@ -236,7 +342,9 @@ DATA: dict[str, type[_Data]] = {
     "purchase.completed": OrderData, "purchase.refunded": OrderData,
     "subscription.started": SubscriptionData, "subscription.renewed": SubscriptionData,
     "subscription.trial_ending": SubscriptionData, "subscription.canceled": SubscriptionData,
-    "invoice.paid": InvoiceData, "invoice.payment_failed": InvoiceData, "card.expiring": _Data,
+    "subscription.cancel_scheduled": SubscriptionData, "subscription.reactivated": SubscriptionData,
+    "invoice.paid": InvoiceData, "invoice.payment_failed": InvoiceData, "invoice.voided": InvoiceData,
+    "card.expiring": CardData, "card.updated": CardData,
     "ticket.opened": TicketData, "ticket.solved": TicketData,
     "meeting.booked": _Data, "meeting.canceled": _Data, "meeting.no_show": _Data, "meeting.completed": _Data,
     "call.missed": _Data, "deal.stage_changed": _Data, "contract.signed": _Data,
@@ -246,11 +354,12 @@ DATA: dict[str, type[_Data]] = {
     "message.clicked": MessageData,
     "message.replied": MessageData, "message.bounced": MessageData, "message.complained": MessageData,
     "message.unsubscribed": MessageData,
-    "survey.answered": _Data, "csat.answered": _Data, "nps.answered": _Data, "review.left": _Data,
+    "survey.answered": _Data, "csat.answered": CsatData, "nps.answered": NpsData, "review.left": _Data,
     "referral.made": _Data, "loyalty.acted": _Data,
     "engagement.lapsed": _Data, "customer.drifting": _Data, "onboarding.stuck": _Data, "usage.fell": _Data,
     "support.silent": _Data, "date.approaching": DateData,
     "segment.joined": SegmentData, "segment.left": SegmentData,
+    "broadcast.due": BroadcastData, "broadcast.stopped": StoppedData,
     "hold.opened": _Data, "hold.released": _Data,
     "handoff.opened": _Data, "handoff.acknowledged": _Data, "handoff.closed": _Data,
 }  # fmt: skip

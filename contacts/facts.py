@@ -8,8 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, get_args
+from zoneinfo import ZoneInfo
 
 from contacts.policy import Channel, HoldKind, Policy
 from contacts.specs import Happening, Purpose
@@ -21,7 +22,15 @@ CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
-PROFILE_FIELDS = ("email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale")
+PROFILE_FIELDS = (
+    "email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale",
+    "topics", "frequency", "preferred_channel",
+)  # fmt: skip
+
+
+def with_mood(type: str, mood: str) -> str:
+    """What ``last``, ``first`` and ``counts`` call answers of one mood: ``csat.answered/bad``."""
+    return f"{type}/{mood}"
 
 
 def address_kind(channel: str) -> str:
@@ -144,14 +153,16 @@ class Facts:
         erased_at: When the contact was erased: nothing may reach them again.
         last: Event type to when it happened last. What a machine opened or clicked does not count.
         first: Event type to when it happened first, likewise.
-        counts: Event type to how often it happened.
+        counts: Event type to how often it happened. Answers count by mood too, see ``with_mood``.
+        weeks: Event type to how often it happened in a week, by the week's Monday (UTC), for the types whose falls the
+            policy looks for.
         topics: Topic to how often the contact looked into it.
         dates: Important dates by name (``renewal``), as ISO dates.
         answers: The contact's own answers in forms and surveys, by question; the newest of each.
         plan: What the contact subscribes to, as the newest event that named a plan said it.
         spent: What was bought less what was given back, in minor units, by currency.
         segments: Segments the contact is in, and since when; kept by the intake, see ``contacts.segments``.
-        segments_as: Which definition of each segment that was judged by.
+        segments_as: Which definition of each segment that was judged by, and ``segments_at`` as of when.
     """
 
     contact_id: str
@@ -168,6 +179,7 @@ class Facts:
     last: Mapping[str, datetime] = field(default_factory=dict)
     first: Mapping[str, datetime] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    weeks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     topics: Mapping[str, int] = field(default_factory=dict)
     dates: Mapping[str, Stamped] = field(default_factory=dict)
     answers: Mapping[str, Stamped] = field(default_factory=dict)
@@ -175,6 +187,7 @@ class Facts:
     spent: Mapping[str, int] = field(default_factory=dict)
     segments: Mapping[str, datetime] = field(default_factory=dict)
     segments_as: Mapping[str, str] = field(default_factory=dict)
+    segments_at: datetime | None = None
 
     def get(self, name: str) -> Any:
         """A profile field's value, or None."""
@@ -190,22 +203,65 @@ class Facts:
         """The contact's word on a channel and purpose, if there is one."""
         return self.consents.get(f"{channel}/{purpose}")
 
+    @property
+    def topics_wanted(self) -> tuple[str, ...]:
+        """What to write about, the most visited first: the topics the contact named, else all they looked into."""
+        among = self.get("topics") or self.topics
+        return tuple(sorted(among, key=lambda topic: (-self.topics.get(topic, 0), topic)))
+
+    def subject(self, entry: Mapping[str, Any] | None = None) -> str | None:
+        """The one topic to write about, or None where none is known.
+
+        A topic the contact named comes before one they only read about, or asked for before they named any.
+
+        Args:
+            entry: The event that began the run, as ``contacts.runs.envelope`` has it.
+        """
+        asked = None
+        if entry and (topic := (entry.get("data") or {}).get("topic")):
+            at = datetime.fromisoformat(str(entry["occurred_at"]))
+            asked = Stamped(topic, at, str(entry["id"]), implied=entry["type"] == "page.viewed")
+        named, seen = self.profile.get("topics"), asked or self.profile.get("topic")
+        if named is None or not named.value or (seen is not None and seen.value in named.value):
+            return None if seen is None else str(seen.value)
+        return str(asked.value) if asked is not None and asked.outweighs(named) else self.topics_wanted[0]
+
     def suppression(self, channel: str, address: str) -> Suppression | None:
         """Why an address takes no messages, if it does not."""
         return self.suppressions.get(f"{channel}:{address.lower()}")
 
     def flags(self) -> frozenset[str]:
-        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``erased``, ``in:<segment>``."""
+        """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``former``, ``erased`` and
+        ``in:<segment>``.
+        """
         reachable = any(self.get(name) for name in ("email", "phone"))
         return frozenset(
             name
             for name, true in (
                 ("known", reachable or self.identified_at is not None),
                 ("customer", self.customer_since is not None),
+                ("former", self.customer_since is not None and self.left),
                 ("erased", self.erased_at is not None),
             )
             if true
         ).union(f"in:{name}" for name in self.segments)
+
+    @property
+    def left(self) -> bool:
+        """Whether they ended what they had and have bought nothing since."""
+        return self.happened_after("subscription.canceled", "subscription.started", "purchase.completed")
+
+    def happened_after(self, type: str, *others: str) -> bool:
+        """Whether the last of a type came after the last of each of the others."""
+        at = self.last.get(type)
+        return at is not None and all((other := self.last.get(t)) is None or other < at for t in others)
+
+    def zone(self, default: str) -> ZoneInfo:
+        """The contact's time zone, or the default where none is known that is one."""
+        try:
+            return ZoneInfo(self.get("timezone") or default)
+        except (KeyError, ValueError, OSError):
+            return ZoneInfo(default)
 
     def active_holds(self, now: datetime) -> tuple[Hold, ...]:
         """Holds in force, oldest first."""
@@ -259,6 +315,12 @@ def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
     elif event.type == "message.complained":
         for purpose in MARKETING:
             put("all", purpose, False, "complained")
+    stated = event.data.get(policy.consent.stated.get(event.type, ""))
+    for channel, given in stated.items() if isinstance(stated, Mapping) else ():
+        # A field nobody could mean as a consent gives none; the event counts all the same.
+        for purpose in MARKETING if channel in CHANNELS and isinstance(given, list | tuple) else ():
+            if purpose in given:
+                put(channel, purpose, True, str(event.data.get("evidence") or event.type))
     for purpose in policy.consent.implied.get(event.type, ()):
         for channel in policy.consent.implied_channels:
             implied = Consent(channel, purpose, True, event.occurred_at, event.id, event.type, implied=True)
@@ -268,37 +330,43 @@ def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
     return replace(facts, consents=consents)
 
 
-_OPENS: Mapping[str, tuple[HoldKind, str]] = {
+_OPENS: Mapping[str, tuple[HoldKind, str | None]] = {
     "ticket.opened": ("ticket", "ticket_id"),
     "conversation.started": ("conversation", "conversation_id"),
     "handoff.opened": ("handoff", "handoff_id"),
     "hold.opened": ("operator", "hold_id"),
+    "contact.paused": ("pause", None),
 }
-_RELEASES: Mapping[str, tuple[HoldKind, str]] = {
+"""Event type to the hold's kind and the field that tells one from another; a contact has one pause."""
+_RELEASES: Mapping[str, tuple[HoldKind, str | None]] = {
     "ticket.solved": ("ticket", "ticket_id"),
     "conversation.ended": ("conversation", "conversation_id"),
     "handoff.closed": ("handoff", "handoff_id"),
     "hold.released": ("operator", "hold_id"),
+    "contact.resumed": ("pause", None),
 }
 
 
 def _holds(facts: Facts, event: Happening, policy: Policy) -> Facts:
     holds = dict(facts.holds)
     if event.type in _OPENS:
-        kind, name = _OPENS[event.type]
-        hold = Hold(kind, str(event.data.get(name) or "-"))
+        hold = _named(event, *_OPENS[event.type])
         hold = holds.get(hold.name, hold)
         if hold.opened_at is None or event.occurred_at > hold.opened_at:
-            length = policy.handoff.hold_days if kind == "handoff" else policy.hold_days.get(kind)
+            lengths = {**policy.hold_days, "handoff": policy.handoff.hold_days, "pause": event.data.get("days")}
+            length = lengths.get(hold.kind)
             expires = event.occurred_at + timedelta(days=length) if length else None
             holds[hold.name] = replace(hold, opened_at=event.occurred_at, expires_at=expires)
     elif event.type in _RELEASES:
-        kind, name = _RELEASES[event.type]
-        hold = Hold(kind, str(event.data.get(name) or "-"))
+        hold = _named(event, *_RELEASES[event.type])
         hold = holds.get(hold.name, hold)
         if hold.released_at is None or event.occurred_at > hold.released_at:
             holds[hold.name] = replace(hold, released_at=event.occurred_at)
     return replace(facts, holds=holds)
+
+
+def _named(event: Happening, kind: HoldKind, name: str | None) -> Hold:
+    return Hold(kind, str((name and event.data.get(name)) or "-"))
 
 
 def _suppress(facts: Facts, event: Happening) -> Facts:
@@ -332,15 +400,9 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.",
-    "hold.",
-    "segment.",
-    "consent.",
-    "message.",
-    "contact.updated",
-    "contact.merged",
-    "contact.erased",
-)
+    "handoff.", "hold.", "segment.", "broadcast.", "consent.", "message.",
+    "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
+)  # fmt: skip
 
 
 def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -364,9 +426,14 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         if line.condition.matches(event.type, {"machine": False, **event.data}):
             score = score.plus(line.points, at, half_life)
     if not event.data.get("machine"):
-        changes["last"] = {**facts.last, event.type: max(at, facts.last.get(event.type, at))}
-        changes["first"] = {**facts.first, event.type: min(at, facts.first.get(event.type, at))}
-        changes["counts"] = {**facts.counts, event.type: facts.counts.get(event.type, 0) + 1}
+        mood = event.data.get("mood")
+        names = [event.type, *([with_mood(event.type, mood)] if mood else [])]
+        changes["last"] = {**facts.last, **{n: max(at, facts.last.get(n, at)) for n in names}}
+        changes["first"] = {**facts.first, **{n: min(at, facts.first.get(n, at)) for n in names}}
+        changes["counts"] = {**facts.counts, **{n: facts.counts.get(n, 0) + 1 for n in names}}
+    if any(fall.of == event.type for fall in policy.falls):
+        week, counted = monday(at).isoformat(), facts.weeks.get(event.type, {})
+        changes["weeks"] = {**facts.weeks, event.type: {**counted, week: counted.get(week, 0) + 1}}
     topic = event.data.get("topic")
     if topic and event.type in _INTEREST:
         changes["topics"] = {**facts.topics, str(topic): facts.topics.get(str(topic), 0) + 1}
@@ -393,9 +460,16 @@ _DATES = {
     "subscription.started": ("renewal", "renews_on"),
     "subscription.renewed": ("renewal", "renews_on"),
     "card.expiring": ("card_expiry", "date"),
+    "card.updated": ("card_expiry", "date"),
     "subscription.trial_ending": ("trial_end", "date"),
 }
 """Which field of an event is an important date, and the date's name."""
+
+
+def monday(at: datetime) -> date:
+    """The day on which the week of a moment began (UTC)."""
+    day = at.astimezone(UTC).date()
+    return day - timedelta(days=day.weekday())
 
 
 def _named_dates(event: Happening) -> dict[str, str]:
@@ -433,12 +507,16 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         last=_joined(kept.last, gone.last, max),
         first=_joined(kept.first, gone.first, min),
         counts=_joined(kept.counts, gone.counts, int.__add__),
+        weeks=_joined(kept.weeks, gone.weeks, lambda a, b: _joined(a, b, int.__add__)),
         topics=_joined(kept.topics, gone.topics, int.__add__),
         dates=_joined(kept.dates, gone.dates, _weightier),
         answers=_joined(kept.answers, gone.answers, _weightier),
         plan=_weightier(kept.plan, gone.plan) if kept.plan and gone.plan else kept.plan or gone.plan,
         spent=_joined(kept.spent, gone.spent, int.__add__),
         segments=_joined(kept.segments, gone.segments, min),
+        # What only one of them was judged by, the two as one were not.
+        segments_as={name: by for name, by in kept.segments_as.items() if gone.segments_as.get(name) == by},
+        segments_at=_latest(kept.segments_at, gone.segments_at),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from contacts.facts import Facts
-from contacts.policy import Policy, QuietHours
+from contacts.policy import Cap, Policy, QuietHours, Role
 from contacts.specs import Purpose
 
 
@@ -20,8 +20,11 @@ class Ask:
     """A touch that wants to go out.
 
     Attributes:
+        channel: Where it goes out. Where there is a choice, it is made (``contacts.channels``) before the gate decides.
         now: The run's time.
         valid_until: From here on the message is not worth sending.
+        channels: Those there is a choice of; empty where there is none.
+        role: The message's, by which the choice is made.
     """
 
     key: str
@@ -31,6 +34,13 @@ class Ask:
     journey: str
     now: datetime
     valid_until: datetime
+    channels: tuple[str, ...] = ()
+    role: Role | None = None
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Every channel it may go out on."""
+        return self.channels or (self.channel,)
 
 
 @dataclass(frozen=True)
@@ -138,10 +148,14 @@ def reachable(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
 
 
 def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
-    """Promotion waits while a ticket is open, a person talks with the contact, or an operator said so."""
-    if ask.purpose != "promotional":
+    """Promotion waits while a ticket is open, a person talks with the contact, or an operator said so.
+
+    While the contact wants a pause, all waits that their orders do not need.
+    """
+    if ask.purpose == "transactional":
         return None
-    holds = situation.facts.active_holds(ask.now)
+    active = situation.facts.active_holds(ask.now)
+    holds = [h for h in active if ask.purpose == "promotional" or h.kind == "pause"]
     if not holds:
         return None
     first = holds[0]
@@ -152,11 +166,7 @@ def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
 
 def quiet(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
     """Nobody is disturbed at night, by the contact's own clock."""
-    name = situation.facts.get("timezone") or policy.defaults.timezone
-    try:
-        zone = ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        zone = ZoneInfo(policy.defaults.timezone)
+    zone = situation.facts.zone(policy.defaults.timezone)
     for hours in policy.quiet_hours:
         if ask.channel in hours.channels and ask.purpose in hours.purposes:
             until = quiet_until(ask.now, zone, hours)
@@ -183,30 +193,41 @@ def quiet_until(now: datetime, zone: ZoneInfo, hours: QuietHours) -> datetime | 
 
 def capped(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
     """No more touches than the policy allows in any window; the longest wait of all full windows counts."""
-    worst: Wait | None = None
-    for cap in policy.caps:
-        if ask.channel not in cap.channels or ask.purpose not in cap.purposes:
-            continue
-        inside = sorted(
-            p.claimed_at
-            for p in situation.past
-            if p.key != ask.key
-            and p.channel in cap.channels
-            and p.purpose in cap.purposes
-            and p.claimed_at > ask.now - cap.window
-        )
-        if len(inside) >= cap.max:
-            # When the touch that makes the window full leaves it, there is room for one.
-            until = inside[-cap.max] + cap.window
-            if worst is None or until > worst.until:
-                inputs = {"max": cap.max, "days": cap.days, "in_window": len(inside)}
-                worst = Wait("frequency_cap", until, inputs=inputs)
-    return worst
+    full = [found for cap in policy.caps if (found := _full(cap, ask, situation)) is not None]
+    if not full:
+        return None
+    until, inputs = max(full, key=lambda found: found[0])
+    return Wait("frequency_cap", until, inputs=inputs)
 
 
-CHECKS: tuple[Check, ...] = (erased, exited, consent, reachable, expired, held, quiet, capped)
+def stated(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+    """No more touches than the contact wants, where they said how often; the caps hold besides."""
+    cap = policy.frequency.get(situation.facts.get("frequency"))
+    full = _full(cap, ask, situation) if cap is not None else None
+    return Wait("stated_frequency", full[0], inputs=full[1]) if full is not None else None
+
+
+def _full(cap: Cap, ask: Ask, situation: Situation) -> tuple[datetime, dict[str, Any]] | None:
+    """When a full window has room for this touch again, and what is in it; None where there is room now."""
+    if ask.channel not in cap.channels or ask.purpose not in cap.purposes:
+        return None
+    inside = sorted(
+        p.claimed_at
+        for p in situation.past
+        if p.key != ask.key
+        and p.channel in cap.channels
+        and p.purpose in cap.purposes
+        and p.claimed_at > ask.now - cap.window
+    )
+    if len(inside) < cap.max:
+        return None
+    # When the touch that makes the window full leaves it, there is room for one.
+    return inside[-cap.max] + cap.window, {"max": cap.max, "days": cap.days, "in_window": len(inside)}
+
+
+CHECKS: tuple[Check, ...] = (erased, exited, consent, reachable, expired, held, quiet, stated, capped)
 
 
 def longest_window(policy: Policy) -> timedelta:
     """How far back the gate must see a contact's touches."""
-    return max((cap.window for cap in policy.caps), default=timedelta(0))
+    return max((cap.window for cap in (*policy.caps, *policy.frequency.values())), default=timedelta(0))

@@ -47,6 +47,12 @@ def _deadlocked(error: BaseException) -> bool:
     return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == "40P01"
 
 
+again_after_deadlock = retry(
+    retry=retry_if_exception(_deadlocked), stop=stop_after_attempt(5), wait=wait_random(0, 0.2), reraise=True
+)
+"""Makes a transaction of its own go again if PostgreSQL chose it to."""
+
+
 @dataclass(frozen=True)
 class Intake:
     """The door every event goes through, whoever sent it."""
@@ -55,7 +61,7 @@ class Intake:
     cards: tuple[Card, ...]
     policy: Policy
 
-    @retry(retry=retry_if_exception(_deadlocked), stop=stop_after_attempt(5), wait=wait_random(0, 0.2), reraise=True)
+    @again_after_deadlock
     async def record(self, event: Event, now: datetime) -> Receipt:
         """Stores an event and everything that follows from it; a repeat changes nothing.
 
@@ -90,18 +96,23 @@ class Intake:
             await self.record_in(conn, closing, now)
         return Receipt("stored", after.contact_id, happening.id, plan)
 
+    @again_after_deadlock
     async def refresh(self, contact_id: str, now: datetime) -> int:
         """Brings a contact's segments up to date where only time has passed. Returns how many were joined or left."""
         async with self.engine.begin() as conn:
-            known = await store.lock(conn, contact_id)
-            before = segments.without_new_definitions(known, self.policy, now)
-            after = segments.counted(before, self.policy, now)
-            if after != known:
-                await store.save(conn, after)
-            moves = _moves(before, after, now.isoformat(), now)
-            for moved in moves:
-                await self.record_in(conn, moved, now)
-            return len(moves)
+            before, after = await self.refresh_in(conn, contact_id, now)
+            return len(before.segments.keys() ^ after.segments.keys())
+
+    async def refresh_in(self, conn: AsyncConnection, contact_id: str, now: datetime) -> tuple[Facts, Facts]:
+        """The same inside the caller's transaction. Returns the facts before and after, and leaves the row locked."""
+        known = await store.lock(conn, contact_id)
+        before = segments.without_new_definitions(known, self.policy, now)
+        after = segments.counted(before, self.policy, now)
+        if (after.segments, after.segments_as) != (known.segments, known.segments_as):
+            await store.save(conn, after)
+        for moved in _moves(before, after, now.isoformat(), now):
+            await self.record_in(conn, moved, now)
+        return before, after
 
     async def remember(self, event: Event, now: datetime) -> Receipt:
         """Applies an event to the facts without routing it: history from before the journeys began."""
@@ -198,8 +209,9 @@ class Intake:
         return plan
 
     def _keys(self, event: Happening) -> list[tuple[str, str]]:
-        """The (journey, key) pairs the event names."""
-        return [(c.name, str(event.data[c.key])) for c in self.cards if c.key and event.data.get(c.key) is not None]
+        """The (journey, key) pairs the event names, whoever has them."""
+        unique = [(c.name, event.data.get(c.key)) for c in self.cards if c.key and not c.shared_key]
+        return [(name, str(key)) for name, key in unique if key is not None]
 
     async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
         """Exits we already know of that happened after a trigger which is only arriving now."""
@@ -208,7 +220,7 @@ class Intake:
         if not types:
             return ()
         whose = [events.c.contact_id == contact_id]
-        keys = {c.key for c in starting if c.key is not None and c.key in event.data}
+        keys = {c.key for c in starting if c.key is not None and c.key in event.data and not c.shared_key}
         whose += [events.c.data.contains({key: event.data[key]}) for key in sorted(keys)]
         rows = await conn.execute(
             sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from contacts.facts import Facts
+from contacts.facts import Facts, with_mood
 from contacts.policy import Policy, Stage
 
 STAGE_GOALS: Mapping[Stage, str] = {
@@ -54,20 +54,27 @@ def _stage(facts: Facts, policy: Policy, now: datetime) -> tuple[Stage, str]:
     rules = policy.lifecycle
     quiet_since = _latest(facts, now)
     if facts.customer_since is not None:
-        if _after(facts, "subscription.canceled", "subscription.started", "purchase.completed"):
+        if facts.left:
             return "former", "canceled and bought nothing since"
         if quiet_since > timedelta(days=rules.lapsed_days):
             return "lapsed", f"a customer of whom nothing was seen for {quiet_since.days} days"
-        for type in ("invoice.payment_failed", "usage.fell", "csat.unhappy"):
+        for type, mended in _SIGNS_OF_RISK.items():
             at = facts.last.get(type)
-            if at is not None and now - at <= timedelta(days=rules.at_risk_days):
+            if at is None or now - at > timedelta(days=rules.at_risk_days):
+                continue
+            # A card that fails at the till and then works is no sign of a customer who leaves.
+            if at > facts.customer_since and facts.happened_after(type, mended):
                 return "at_risk", f"{type} on {at:%d %b %Y}"
         if now - facts.customer_since <= timedelta(days=rules.new_customer_days):
             return "new_customer", f"bought first on {facts.customer_since:%d %b %Y}"
         return "customer", f"a customer since {facts.customer_since:%b %Y}"
-    if any(h.kind in ("conversation", "handoff") for h in facts.active_holds(now)) or _after(
-        facts, "meeting.booked", "meeting.canceled", "meeting.no_show"
-    ):
+    booked = facts.last.get("meeting.booked")
+    meets = (
+        booked is not None
+        and now - booked <= timedelta(days=rules.in_talks_days)
+        and facts.happened_after("meeting.booked", "meeting.canceled", "meeting.no_show", "meeting.completed")
+    )
+    if meets or any(h.kind in ("conversation", "handoff") for h in facts.active_holds(now)):
         return "in_talks", "a person is in touch with them"
     known = "known" in facts.flags()
     if known and quiet_since > timedelta(days=rules.lapsed_days):
@@ -83,22 +90,17 @@ def _stage(facts: Facts, policy: Policy, now: datetime) -> tuple[Stage, str]:
 def _strength(facts: Facts, policy: Policy, now: datetime) -> tuple[int, list[str]]:
     parts: list[tuple[float, str]] = []
     for line in policy.lifecycle.strength:
-        count = facts.counts.get(line.on, 0)
-        at = facts.last.get(line.on)
+        name = with_mood(line.on, line.mood) if line.mood else line.on
+        count = facts.counts.get(name, 0)
+        at = facts.last.get(name)
         if not count or at is None:
             continue
         fresh = 0.5 ** ((now - at) / timedelta(days=policy.lifecycle.strength_half_life_days))
         worth = line.points * min(count, line.most) * fresh
-        parts.append((worth, f"{line.on} {count} times, last on {at:%d %b %Y}: {worth:+.0f}"))
+        parts.append((worth, f"{name} {count} times, last on {at:%d %b %Y}: {worth:+.0f}"))
     parts.sort(key=lambda part: -abs(part[0]))
     total = sum(worth for worth, _ in parts)
     return max(0, min(100, round(total))), [why for _, why in parts[:5]]
-
-
-def _after(facts: Facts, type: str, *than: str) -> bool:
-    """Whether the last of a type came after the last of each of the others."""
-    at = facts.last.get(type)
-    return at is not None and all((other := facts.last.get(t)) is None or other < at for t in than)
 
 
 def _latest(facts: Facts, now: datetime) -> timedelta:
@@ -113,3 +115,11 @@ _SIGNS_OF_LIFE = (
     "review.", "referral.", "loyalty.", "custom.",
 )  # fmt: skip
 """What a contact does; everything else happens to them, or is of our own making."""
+
+_SIGNS_OF_RISK: Mapping[str, str] = {
+    "invoice.payment_failed": "invoice.paid",
+    "usage.fell": "value.realized",
+    with_mood("csat.answered", "bad"): with_mood("csat.answered", "good"),
+    with_mood("nps.answered", "bad"): with_mood("nps.answered", "good"),
+}
+"""What puts a customer at risk, and what has mended it if it came later."""

@@ -7,7 +7,7 @@ import hashlib
 import tomllib
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,8 +16,20 @@ from contacts import events
 from contacts.specs import Condition, Purpose
 
 Channel = Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push"]
+Role = Literal["educate", "urgent", "converse", "high_intent", "recognise"]
+"""
+What a message is for, which says on which channel it is at home.
+
+``educate``      something to learn or to read
+``urgent``       of use now, or before a certain time
+``converse``     an invitation to talk
+``high_intent``  to somebody who is about to decide
+``recognise``    thanks, or the honour of a moment
+"""
 MarketingPurpose = Literal["promotional", "lifecycle"]
-HoldKind = Literal["ticket", "conversation", "handoff", "operator"]
+HoldKind = Literal["ticket", "conversation", "handoff", "operator", "pause"]
+Frequency = Literal["weekly", "monthly"]
+"""What a contact may say of how often, besides ``as_it_comes``."""
 Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
 Days = Annotated[float, Field(gt=0, le=3650)]
 
@@ -34,13 +46,34 @@ def _local(value: time) -> time:
     return value
 
 
+def _each_once(value: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    if twice := [channel for n, channel in enumerate(value) if channel in value[:n]]:
+        raise ValueError(f"names {twice[0]} twice")
+    return value
+
+
+def _every_role(value: dict[Role, tuple[Channel, ...]]) -> dict[Role, tuple[Channel, ...]]:
+    if missing := [role for role in get_args(Role) if role not in value]:
+        raise ValueError(f"has no order for {', '.join(missing)}")
+    return value
+
+
+def _of_no_segment(value: str) -> str:
+    # Score and strength decide who is in a segment: if joining changed them, one event might never come to an end.
+    if value.startswith("segment."):
+        raise ValueError("a segment cannot depend on joining or leaving one")
+    return value
+
+
 EventType = Annotated[str, AfterValidator(_known_type)]
 LocalTime = Annotated[time, AfterValidator(_local)]
 Channels = Annotated[tuple[Channel, ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Purpose, ...], Field(min_length=1)]
 Words = Annotated[str, Field(min_length=1)]
+Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"]+$")]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Flag = Annotated[str, Field(pattern=r"^(known|customer|strong)$")]
+ChannelOrders = Annotated[dict[Role, Annotated[Channels, AfterValidator(_each_once)]], AfterValidator(_every_role)]
 
 
 class PolicyError(ValueError):
@@ -54,7 +87,7 @@ class _Part(BaseModel):
 class Points(_Part):
     """Lead score points for one kind of behaviour."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     points: Annotated[float, Field(ge=-1000, le=1000)]
     match: dict[str, str | int | bool] = Field(default_factory=dict)
 
@@ -83,12 +116,19 @@ class Handoff(_Part):
 
 
 class Consent(_Part):
-    """Which purposes need a consent on record, on which channels, and which acts imply one until it is withdrawn."""
+    """Which purposes need a consent on record, on which channels, and what else than ``consent.granted`` gives one.
+
+    Attributes:
+        implied: Acts that imply a consent until it is withdrawn.
+        stated: Acts that come with the contact's own word, and the field of their data that holds it:
+            ``{"email": ["promotional"]}``.
+    """
 
     channels: tuple[Channel, ...]
     required: tuple[Purpose, ...]
     implied: dict[EventType, tuple[MarketingPurpose, ...]] = Field(default_factory=dict)
     implied_channels: tuple[Channel, ...] = ("email",)
+    stated: dict[EventType, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class QuietHours(_Part):
@@ -121,10 +161,20 @@ class Cap(_Part):
         return timedelta(days=self.days)
 
 
-class Strength(_Part):
-    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times."""
+class StatedCap(Cap):
+    """What a contact's word on how often means. It comes on top of the caps, and delays nothing transactional."""
 
-    on: str
+    purposes: Annotated[tuple[MarketingPurpose, ...], Field(min_length=1)]
+
+
+class Strength(_Part):
+    """What one kind of event adds to the strength of a relationship: ``points`` each, counted ``most`` times.
+
+    With a ``mood``, only answers of that mood count.
+    """
+
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
+    mood: events.Mood | None = None
     points: Annotated[float, Field(ge=-100, le=100)]
     most: Annotated[int, Field(gt=0)] = 1
 
@@ -133,6 +183,7 @@ class Lifecycle(_Part):
     """Where stages begin, and what makes a relationship strong."""
 
     interested_at: float
+    in_talks_days: Days
     new_customer_days: Days
     at_risk_days: Days
     lapsed_days: Days
@@ -147,6 +198,7 @@ class Silence(_Part):
         from_latest: Each of ``after`` begins the count anew. Otherwise it goes on from the last of ``none_of`` (or the
             first of ``after`` ever), as long as ``after`` has happened since: mail that nobody reads does not reset it.
         at_most: Only while the first of ``after`` happened no more than so often.
+        within_days: Only so long after the last of ``after``.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -158,6 +210,26 @@ class Silence(_Part):
     unless: tuple[str, ...] = ()
     from_latest: bool = True
     at_most: int | None = None
+    within_days: Days | None = None
+
+
+class Fall(_Part):
+    """Something that goes on, but much less than usual: ``event`` is recorded at the end of a calendar week (UTC).
+
+    Attributes:
+        of: What is counted, week by week.
+        to_at_most: The share of the usual that is left; 0.5 is half. The usual is the mean of ``usual_weeks`` before.
+        usual_at_least: Less than so many a week is too little to fall. A week without any is a silence, not a fall.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    event: EventType
+    of: EventType
+    to_at_most: Annotated[float, Field(gt=0, lt=1)]
+    usual_weeks: Annotated[int, Field(ge=1, le=26)] = 4
+    usual_at_least: Annotated[float, Field(gt=0)]
+    only: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
 
 
 class ImportantDate(_Part):
@@ -170,16 +242,9 @@ class ImportantDate(_Part):
 class Did(_Part):
     """Something the contact did: ``times`` in all, the last time ``within_days``."""
 
-    on: EventType
+    on: Annotated[EventType, AfterValidator(_of_no_segment)]
     times: Annotated[int, Field(gt=0)] = 1
     within_days: Days | None = None
-
-    @field_validator("on")
-    @classmethod
-    def _not_our_own(cls, value: str) -> str:
-        if value.startswith("segment."):
-            raise ValueError("a segment cannot depend on joining or leaving one")
-        return value
 
     def __str__(self) -> str:
         times = f" {self.times} times" if self.times > 1 else ""
@@ -262,22 +327,75 @@ def _named_once(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     return segments
 
 
+class Referral(_Part):
+    """Where a friend is sent, and what both sides get for it."""
+
+    url: Link | None = None
+    reward: Words | None = None
+
+
+class Survey(_Part):
+    """The questions we ask.
+
+    Attributes:
+        name: As its answers carry it (``survey`` of ``survey.answered``).
+        minutes: How long it takes.
+        incentive: Completes "in return you get ...".
+        incentive_url: Where they get it.
+    """
+
+    name: Words
+    url: Link
+    minutes: Annotated[int, Field(gt=0)] = 2
+    incentive: Words | None = None
+    incentive_url: Link | None = None
+
+
+class Links(_Part):
+    """The business's own pages that messages lead to. A message does without one that is not set.
+
+    Attributes:
+        plan: Where a plan is changed or ended.
+        billing: Where a card is changed.
+        export: Where their data are taken out.
+        cancel_reason: A form that asks why; the answer is added to its address as ``reason=``.
+        review: Where reviews are left.
+    """
+
+    plan: Link | None = None
+    billing: Link | None = None
+    export: Link | None = None
+    cancel_reason: Link | None = None
+    review: Link | None = None
+    referral: Referral = Referral()
+    survey: Survey | None = None
+
+
 class Policy(_Part):
-    """The whole file. ``version`` is a fingerprint of its text, kept with every decision made under it."""
+    """The whole file.
+
+    Attributes:
+        version: A fingerprint of the text, kept with every decision made under it.
+        channels: For each role the order in which a message's channels are tried.
+    """
 
     version: str
     brand: Brand
+    links: Links = Links()
     defaults: Defaults
     score: Score
     handoff: Handoff
     consent: Consent
+    channels: ChannelOrders
     lifecycle: Lifecycle
     silence: tuple[Silence, ...] = ()
+    falls: Annotated[tuple[Fall, ...], Field(alias="fall")] = ()
     dates: tuple[ImportantDate, ...] = ()
     segments: Annotated[tuple[Segment, ...], Field(alias="segment"), AfterValidator(_named_once)] = ()
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
     caps: tuple[Cap, ...] = ()
+    frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
 
 
 def parse(text: str, name: str = "policy.toml") -> Policy:

@@ -6,20 +6,25 @@ Exceptions::
       BadToken   the token was not made with our secret
 """
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
 from pydantic import SecretStr
 
 from contacts.events import Event, Identity, event
-from contacts.facts import CHANNELS, MARKETING, Consent, Facts
+from contacts.facts import CHANNELS, MARKETING, Consent, Facts, Hold
 from contacts.specs import Purpose
 
 SOURCE = "preferences"
+EVIDENCE = "preference page"
 
+PAUSES = (14, 30, 90)
+"""Days of a pause that a contact may choose."""
 LONGEST = 2000
 """Characters of a token; nothing longer is ours."""
 
@@ -111,7 +116,7 @@ def unsubscribed(claim: Claim, facts: Facts, now: datetime) -> list[Event]:
     if consent is not None and not consent.granted:
         return []
     said = {"channel": claim.channel, "purpose": claim.purpose, "touch": claim.touch}
-    return [_event("message.unsubscribed", facts, f"{claim.channel}/{claim.purpose}", [consent], said, now)]
+    return [_event("message.unsubscribed", facts, f"{claim.channel}/{claim.purpose}", _ids(consent), said, now)]
 
 
 def saved(facts: Facts, shown: Sequence[Choice], ticked: Collection[str], now: datetime) -> list[Event]:
@@ -124,9 +129,9 @@ def saved(facts: Facts, shown: Sequence[Choice], ticked: Collection[str], now: d
         consent = facts.consent(choice.channel, choice.purpose)
         wanted = choice.name in ticked
         if consent is None or consent.implied or consent.granted != wanted:
-            said = {"channel": choice.channel, "purpose": choice.purpose, "evidence": "preference page"}
+            said = {"channel": choice.channel, "purpose": choice.purpose, "evidence": EVIDENCE}
             type = "consent.granted" if wanted else "consent.withdrawn"
-            events.append(_event(type, facts, choice.name, [consent], said, now))
+            events.append(_event(type, facts, choice.name, _ids(consent), said, now))
     return events
 
 
@@ -135,8 +140,63 @@ def stopped(facts: Facts, now: datetime) -> list[Event]:
     consents = [facts.consent(c, p) for c in CHANNELS for p in MARKETING]
     if all(c is not None and not c.granted for c in consents):
         return []
-    said = {"channel": "all", "purpose": "all", "evidence": "preference page"}
-    return [_event("consent.withdrawn", facts, "all", consents, said, now)]
+    said = {"channel": "all", "purpose": "all", "evidence": EVIDENCE}
+    return [_event("consent.withdrawn", facts, "all", _ids(*consents), said, now)]
+
+
+def channels(facts: Facts) -> tuple[str, ...]:
+    """Where the contact can be reached and may rather want to be."""
+    reached = ((c, facts.address(c)) for c in ("email", "sms", "social", "chat", "push"))
+    return tuple(c for c, address in reached if address and facts.suppression(c, address) is None)
+
+
+def wishes(facts: Facts) -> dict[str, Any]:
+    """What the contact said of ``topics``, ``frequency`` and ``preferred_channel``, or what their silence means."""
+    return {
+        "topics": sorted(facts.get("topics") or []),
+        "frequency": facts.get("frequency") or "as_it_comes",
+        "preferred_channel": facts.get("preferred_channel") or "any",
+    }
+
+
+def wished(facts: Facts, said: Mapping[str, Any], now: datetime) -> list[Event]:
+    """The event of what was said of topics, frequency and preferred channel, where it is news."""
+    before = wishes(facts)
+    news = {name: said[name] for name in sorted(said) if said[name] != before[name]}
+    if not news:
+        return []
+    replaces = [stamped.event_id if (stamped := facts.profile.get(name)) else "-" for name in news]
+    what = sha256(json.dumps(news).encode()).hexdigest()[:16]
+    return [_event("contact.updated", facts, what, replaces, {**news, "evidence": EVIDENCE}, now)]
+
+
+def pause(facts: Facts, now: datetime) -> Hold | None:
+    """The pause the contact is taking, if they are."""
+    return next((hold for hold in facts.active_holds(now) if hold.kind == "pause"), None)
+
+
+def paused(facts: Facts, days: int, now: datetime) -> list[Event]:
+    """The event of a pause of so many days from now; none if they are in one of that length."""
+    current = pause(facts, now)
+    if current is not None and current.opened_at and current.expires_at == current.opened_at + timedelta(days=days):
+        return []
+    return [_event("contact.paused", facts, str(days), _pauses(facts), {"days": days, "evidence": EVIDENCE}, now)]
+
+
+def resumed(facts: Facts, now: datetime) -> list[Event]:
+    """The event of a pause that the contact ends; none if they are in none."""
+    if pause(facts, now) is None:
+        return []
+    return [_event("contact.resumed", facts, "pause", _pauses(facts), {"evidence": EVIDENCE}, now)]
+
+
+def _pauses(facts: Facts) -> list[str]:
+    holds = [hold for hold in facts.holds.values() if hold.kind == "pause"]
+    return [f"{hold.opened_at}/{hold.released_at}" for hold in holds]
+
+
+def _ids(*consents: Consent | None) -> list[str]:
+    return [consent.event_id if consent else "-" for consent in consents]
 
 
 def _granted(consent: Consent | None) -> bool:
@@ -144,10 +204,10 @@ def _granted(consent: Consent | None) -> bool:
 
 
 def _event(
-    type: str, facts: Facts, what: str, replaces: Sequence[Consent | None], said: dict[str, str], now: datetime
+    type: str, facts: Facts, what: str, replaces: Sequence[str], said: Mapping[str, Any], now: datetime
 ) -> Event:
     # Named after the word it replaces: a second click says nothing new, but a choice made anew counts anew.
-    before = sha256("".join(c.event_id if c else "-" for c in replaces).encode()).hexdigest()[:16]
+    before = sha256("".join(replaces).encode()).hexdigest()[:16]
     return event(
         type,
         source=SOURCE,

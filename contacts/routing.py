@@ -5,7 +5,8 @@ The rules, in the order they are applied:
 1. An event that is an exit (or the success) of a journey ends that journey's open runs, if it happened after they
    were entered. Where the journey has a key and the event names a key we know, only the run with that key ends;
    an event that names none, one never seen, or one whose run gave way to a newer one, ends all of the contact's,
-   unless the card says that only a run's own key counts.
+   unless the card says that only a run's own key counts. Where the card names a field that must be the same, an event
+   that names another value than the run's trigger did does not end that run.
 2. A trigger that is no exit of the same journey starts a run unless the contact is outside the audience, a run is
    already open, re-entry forbids it, the trigger is older than a whole run may last, or an exit that happened after
    the trigger is already known.
@@ -13,9 +14,10 @@ The rules, in the order they are applied:
 4. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from contacts.facts import Facts
 from contacts.specs import Card, Happening
@@ -28,6 +30,7 @@ class Run:
     Attributes:
         entered_at: When the event that started it occurred.
         open: Neither ended nor told to end.
+        entry: The data of that event.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Run:
     key: str | None
     entered_at: datetime
     open: bool
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def route(
             ``later`` names, whoever it belongs to.
         later: Stored events of ending types that occurred at or after this event, for this contact or key.
         recent: The contact's events as far back as any journey's patterns look.
-        flags: What is true of the contact besides ``facts.flags()``: lifecycle stage, segments.
+        flags: What is true of the contact besides ``facts.flags()`` and the runs they are in: their lifecycle stage.
         hold_released: Whether the event ended a hold that was in force.
         now: When the event arrived, on the journeys' clock.
     """
@@ -110,6 +114,7 @@ def route(
     starts: list[Start] = []
     tells: list[Tell] = []
     skips: list[Skip] = []
+    theirs = [r for r in runs if r.contact_id == facts.contact_id]
     for card in cards:
         mine = [r for r in runs if r.journey == card.name]
         ending = _ended_by(event, card, mine, facts.contact_id)
@@ -117,7 +122,7 @@ def route(
         exits += [Exit(run, outcome) for run in ending]
         if card.starts_on(event, recent) and not card.ends_on(event.type, event.data):
             key = _key(card, event)
-            if reason := _why_not(event, facts, flags, card, key, mine, later, now):
+            if reason := _why_not(event, facts, flags, card, key, mine, theirs, later, now):
                 skips.append(Skip(card.name, reason))
             else:
                 starts.append(Start(card.name, key))
@@ -125,7 +130,9 @@ def route(
                     older = [r for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
                     exits += [Exit(run, "superseded") for run in older]
                     ending += older
-        if card.listens_to(event, recent) or (hold_released and card.purpose == "promotional"):
+        # A pause kept more back than promotion.
+        held_back = card.purpose == "promotional" or (card.purpose == "lifecycle" and event.type == "contact.resumed")
+        if card.listens_to(event, recent) or (hold_released and held_back):
             tells += [Tell(r) for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
     return Plan(tuple(exits), tuple(starts), tuple(tells), tuple(skips))
 
@@ -145,7 +152,12 @@ def _ended_by(event: Happening, card: Card, runs: Sequence[Run], contact_id: str
         named = []
     if not named and not (card.own_key_only and key is not None):
         named = [r for r in runs if r.contact_id == contact_id]
-    return [r for r in named if r.open and r.entered_at <= event.occurred_at]
+    return [r for r in named if r.open and r.entered_at <= event.occurred_at and _agree(card, r.entry, event.data)]
+
+
+def _agree(card: Card, entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    both = (entry.get(card.same), data.get(card.same)) if card.same else (None, None)
+    return None in both or both[0] == both[1]
 
 
 def _why_not(
@@ -155,10 +167,11 @@ def _why_not(
     card: Card,
     key: str | None,
     runs: Sequence[Run],
+    runs_of_contact: Sequence[Run],
     later: Sequence[Happening],
     now: datetime,
 ) -> str | None:
-    flags |= facts.flags()
+    flags |= facts.flags() | {f"during:{r.journey}" for r in runs_of_contact if r.open}
     if "erased" in flags:
         return "erased"
     if card.key and key is None:
@@ -177,7 +190,7 @@ def _why_not(
     if not card.reentry.allows(max((r.entered_at for r in same), default=None), event.occurred_at):
         return f"re-entry: {card.reentry}"
     for other in later:
-        if other.id != event.id and card.ends_on(other.type, other.data):
+        if other.id != event.id and card.ends_on(other.type, other.data) and _agree(card, event.data, other.data):
             other_key = _key(card, other)
             elsewhere = other_key != key and any(r.key == other_key for r in runs)
             if key is None or other_key is None or not elsewhere:

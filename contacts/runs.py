@@ -9,13 +9,17 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal
 from contacts.facts import PROFILE_FIELDS, Facts
 from contacts.routing import Run
 from contacts.specs import Card, Happening, workflow_id
-from contacts.tables import ACTS, dispatches, runs, touches
+from contacts.tables import ACTS, dispatches, events, runs, touches
+
+OPEN = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
+"""Runs that are neither over nor told to end."""
 
 CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
@@ -121,6 +125,19 @@ async def tell(conn: AsyncConnection, run: Run, event: Happening, patterns: Sequ
     await _dispatch(conn, run.id, "event", {**envelope(event), "patterns": list(patterns)}, now)
 
 
+async def signal(conn: AsyncConnection, name: str, now: datetime, *which: sa.ColumnElement[bool]) -> int:
+    """Has a signal without content (``pause``, ``resume``) sent to all open runs of which this is so; says how many."""
+    mine = sa.select(runs.c.id, sa.literal(name), sa.literal({}, JSONB), sa.literal(now)).where(*which, OPEN)
+    told = await conn.execute(
+        sa.insert(dispatches)
+        .from_select(["run_id", "kind", "payload", "created_at"], mine.order_by(runs.c.id))
+        .returning(dispatches.c.id)
+    )
+    count = len(told.all())
+    await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+    return count
+
+
 async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:
     await conn.execute(sa.insert(dispatches).values(run_id=run_id, kind=kind, payload=payload, created_at=now))
     await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
@@ -130,7 +147,12 @@ async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str
     """The contact's runs, open and ended, and every run of a (journey, key) pair, whoever's it is."""
     mine = runs.c.contact_id == contact_id
     keyed = sa.tuple_(runs.c.journey, runs.c.key).in_(list(keys)) if keys else sa.false()
-    rows = await conn.execute(sa.select(runs).where(sa.or_(mine, keyed)).order_by(runs.c.entered_at, runs.c.id))
+    rows = await conn.execute(
+        sa.select(runs, events.c.data.label("entry"))
+        .join(events, events.c.id == runs.c.entry_event)
+        .where(sa.or_(mine, keyed))
+        .order_by(runs.c.entered_at, runs.c.id)
+    )
     return [
         Run(
             id=r.id,
@@ -140,6 +162,7 @@ async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str
             key=r.key,
             entered_at=r.entered_at,
             open=r.exited_at is None and r.ended_at is None,
+            entry=r.entry,
         )
         for r in rows
     ]

@@ -43,8 +43,8 @@ def conditions(segment: Segment, facts: Facts, standing: Standing, policy: Polic
         found.append(Condition(f"lead score is at least {segment.score_at_least:g}", score >= segment.score_at_least))
     if segment.spent_at_least:
         amounts = segment.spent_at_least.items()
-        says = _either(f"{value} {currency} in minor units" for currency, value in amounts)
-        found.append(Condition(f"spent at least {says}", any(facts.spent.get(c, 0) >= v for c, v in amounts)))
+        says = f"spent at least {_either(f'{value} {currency}' for currency, value in amounts)} (in minor units)"
+        found.append(Condition(says, any(facts.spent.get(c, 0) >= v for c, v in amounts)))
     if segment.topics:
         says = f"looked into {_either(segment.topics)}"
         found.append(Condition(says, any(t in facts.topics for t in segment.topics)))
@@ -62,7 +62,12 @@ def conditions(segment: Segment, facts: Facts, standing: Standing, policy: Polic
 
 
 def counted(facts: Facts, policy: Policy, now: datetime) -> Facts:
-    """The facts with their segments as of now. Nobody who was erased is in any."""
+    """The facts with their segments as of now, or of when they were last counted if that is later.
+
+    Nobody who was erased is in any.
+    """
+    # A sweep may come late, and two machines' clocks differ: what time has ended must not begin again for that.
+    now = max(now, facts.segments_at or now)
     stands = standing(facts, policy, now)
     return replace(
         facts,
@@ -70,6 +75,7 @@ def counted(facts: Facts, policy: Policy, now: datetime) -> Facts:
             s.name: facts.segments.get(s.name, now) for s in policy.segments if _fits(s, facts, stands, policy, now)
         },
         segments_as={segment.name: segment.fingerprint for segment in policy.segments},
+        segments_at=now,
     )
 
 

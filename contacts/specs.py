@@ -224,6 +224,8 @@ class Card:
     unless: tuple[str, ...] = ()
     newest_only: bool = False
     own_key_only: bool = False
+    same: str | None = None
+    shared_key: bool = False
     doc: str = ""
     stages: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
@@ -254,6 +256,25 @@ class Card:
     def ending_types(self) -> frozenset[str]:
         """Every event type that can end a run."""
         return frozenset(t for c in (*self.exits, *self.success) for t in c.types)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One event for every member of a segment, contact after contact: a backfill or a broadcast.
+
+    Attributes:
+        name: Nobody gets the event of one name twice.
+        event: The event's type.
+        about: The field of ``data`` that says what the event is about (``segment``, ``broadcast``): whoever has had
+            such an event about the same since the rollout began needs none.
+        data: The event's data. ``rollout`` in it is the name.
+    """
+
+    name: str
+    segment: str
+    event: str
+    about: str
+    data: Mapping[str, Any]
 
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")

@@ -44,7 +44,8 @@ async def lock(conn: AsyncConnection, contact_id: str) -> Facts:
     """
     while True:
         query = sa.select(contacts.c.facts, contacts.c.merged_into).where(contacts.c.id == contact_id)
-        row = (await conn.execute(query.with_for_update())).one_or_none()
+        # The weaker lock (FOR NO KEY UPDATE): what refers to the contact, such as a line of its journal, need not wait.
+        row = (await conn.execute(query.with_for_update(key_share=True))).one_or_none()
         if row is None:
             raise NoSuchContact(f"no contact {contact_id}")
         if row.merged_into is None:
@@ -94,6 +95,12 @@ async def identities_of(conn: AsyncConnection, contact_id: str, kind: str) -> li
     return list((await conn.execute(sa.select(identities.c.value).where(mine).order_by(identities.c.since))).scalars())
 
 
+async def known_as(conn: AsyncConnection, contact_id: str) -> list[Identity]:
+    """Everything the contact is known by, oldest first."""
+    mine = sa.select(identities.c.kind, identities.c.value).where(identities.c.contact_id == contact_id)
+    return [Identity(*row) for row in await conn.execute(mine.order_by(identities.c.since, identities.c.value))]
+
+
 async def save(conn: AsyncConnection, facts: Facts) -> None:
     """Writes a locked contact's facts back."""
     document = _FACTS.dump_python(facts, mode="json")
@@ -110,8 +117,9 @@ async def identify(
     """
     if not given:
         raise InvalidEvent("identities", "none that can name a contact")
-    # Two events that name a new person at the same moment must not make two contacts.
-    await lock_names(conn, (f"{i.kind}:{i.value}" for i in given))
+    # Two events that name a new person at the same moment must not make two contacts. An id of ours names nobody new,
+    # and whoever holds the contact's row records events by it: they must not wait for each other.
+    await lock_names(conn, (f"{i.kind}:{i.value}" for i in given if i.kind != "contact"))
     resolution = resolve(given, await _owners(conn, given), merging=merging)
     while not await _lock_all(conn, resolution):
         resolution = resolve(given, await _owners(conn, given), merging=merging)

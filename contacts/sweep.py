@@ -4,6 +4,7 @@ Each event is named by what it is counted from, so a sweep that is run twice, or
 records nothing twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +15,8 @@ from contacts.absence import Due, due
 from contacts.events import Event, event, identities
 from contacts.facts import Facts
 from contacts.intake import Intake
-from contacts.tables import contacts
+from contacts.segments import counted
+from contacts.tables import contacts, events
 
 SOURCE = "perennial"
 
@@ -40,16 +42,30 @@ async def sweep_page(intake: Intake, now: datetime, *, after: str | None = None,
         query = query.where(contacts.c.id > after)
     async with intake.engine.connect() as conn:
         rows = (await conn.execute(query.order_by(contacts.c.id).limit(size))).all()
+    everybody = [store.read_facts(row.facts) for row in rows]
+    ripe = {
+        told.source_id: told
+        for facts in everybody
+        for found in due(facts, intake.policy)
+        if found.at <= now < found.until
+        for told in (event_of(facts, found),)
+    }
     recorded = 0
-    for row in rows:
-        recorded += await intake.refresh(row.id, now)
-        facts = store.read_facts(row.facts)
-        for ripe in due(facts, intake.policy):
-            if ripe.at <= now:
-                receipt = await intake.record(event_of(facts, ripe), now)
-                recorded += receipt.result == "stored"
+    for told in await _not_recorded(intake, ripe):
+        recorded += (await intake.record(told, now)).result == "stored"
+    for facts in everybody:
+        if counted(facts, intake.policy, now) != facts:
+            recorded += await intake.refresh(facts.contact_id, now)
     last = rows[-1].id if len(rows) == size else None
     return Page(last, len(rows), recorded)
+
+
+async def _not_recorded(intake: Intake, ripe: Mapping[str, Event]) -> list[Event]:
+    """What is due and was not recorded by an earlier sweep, soonest first."""
+    known = sa.select(events.c.source_id).where(events.c.source == SOURCE, events.c.source_id.in_(ripe))
+    async with intake.engine.connect() as conn:
+        recorded = set((await conn.execute(known)).scalars())
+    return sorted((e for name, e in ripe.items() if name not in recorded), key=lambda e: (e.occurred_at, e.source_id))
 
 
 def event_of(facts: Facts, ripe: Due) -> Event:

@@ -146,6 +146,7 @@ touches = sa.Table(
     sa.Column("subject", sa.Text),
     sa.Column("body", sa.Text),
     sa.Column("template_hash", sa.Text),
+    sa.Column("live", JSONB),
     sa.Index("touches_of_contact", "contact_id", "claimed_at"),
     comment="status waiting, claimed, sent, unknown, failed or dropped",
 )

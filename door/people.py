@@ -1,21 +1,29 @@
 """``/u`` and ``/preferences``: where the links in our messages lead."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+from starlette.datastructures import FormData
 
 from contacts import preferences, store
+from contacts.events import Event
 from contacts.facts import Facts
+from contacts.policy import Policy
 from contacts.preferences import BadToken, Claim
 from door.door import Door
 from door.rendering import page
+from templates import content
 
 CHANNELS = {
     "email": ("Email", "by email"),
     "sms": ("Text messages", "by text message"),
     "call": ("Phone calls", "by phone"),
     "mail": ("Letters", "by post"),
+    "note": ("Personal notes", "as a personal note"),
+    "gift": ("Gifts", "as a gift"),
     "social": ("Direct messages", "as direct messages"),
     "chat": ("Chat", "in a chat"),
     "push": ("App notifications", "as app notifications"),
@@ -27,10 +35,17 @@ PURPOSES = {
 }
 
 
+FREQUENCIES = {"weekly": "Weekly", "monthly": "Monthly"}
+
+# What we write about while we know no subject is none to choose.
+TOPICS = {slug: topic.name for slug, topic in content.SHIPPED.topics.items() if slug != content.FALLBACK}
+
+
 def routes(door: Door) -> APIRouter:
     """The routes of this part."""
     router = APIRouter(include_in_schema=False)
-    brand = door.intake.policy.brand
+    policy = door.intake.policy
+    brand = policy.brand
 
     def show(name: str, *, status: int = 200, **context: Any) -> HTMLResponse:
         return page(name, status=status, brand=brand, **context)
@@ -75,7 +90,9 @@ def routes(door: Door) -> APIRouter:
             claim, facts = await known(token)
         except BadToken:
             return not_ours()
-        return show("preferences.html", **_boxes(claim, facts), token=token, done=None)
+        return show(
+            "preferences.html", **_shown(claim, facts, policy, door.settings.clock.now()), token=token, done=None
+        )
 
     @router.post("/preferences/{token}")
     async def save(token: str, request: Request) -> HTMLResponse:
@@ -85,17 +102,12 @@ def routes(door: Door) -> APIRouter:
         except BadToken:
             return not_ours()
         now = door.settings.clock.now()
-        if form.get("do") == "stop":
-            events, done = preferences.stopped(facts, now), "stopped"
-        else:
-            seen = form.getlist("shown")
-            shown = [choice for choice in preferences.choices(facts, claim) if choice.name in seen]
-            ticked = [str(name) for name in form.getlist("ticked")]
-            events, done = preferences.saved(facts, shown, ticked, now), "saved"
+        events = [] if facts.erased_at else _said(form, claim, facts, policy, now)
         for event in events:
             await door.intake.record(event, now)
         claim, facts = await known(token)
-        return show("preferences.html", **_boxes(claim, facts), token=token, done=done)
+        done = form.get("do") if form.get("do") in ("stop", "pause", "resume") else "save"
+        return show("preferences.html", **_shown(claim, facts, policy, now), token=token, done=done)
 
     return router
 
@@ -104,7 +116,41 @@ def _what(claim: Claim) -> dict[str, str]:
     return {"purpose": PURPOSES[claim.purpose][0], "by": CHANNELS[claim.channel][1]}
 
 
-def _boxes(claim: Claim, facts: Facts) -> dict[str, Any]:
+def _said(form: FormData, claim: Claim, facts: Facts, policy: Policy, now: datetime) -> list[Event]:
+    """What a form says. Whatever was not on the page, or is none of its answers, says nothing."""
+    match form.get("do"):
+        case "stop":
+            return preferences.stopped(facts, now)
+        case "pause":
+            days = {str(days): days for days in preferences.PAUSES}.get(str(form.get("days")))
+            return preferences.paused(facts, days, now) if days else []
+        case "resume":
+            return preferences.resumed(facts, now)
+    seen, ticked = ({str(name) for name in form.getlist(field)} for field in ("shown", "ticked"))
+    shown = [choice for choice in preferences.choices(facts, claim) if choice.name in seen]
+    return [
+        *preferences.saved(facts, shown, ticked, now),
+        *preferences.wished(facts, _wishes(form, seen, ticked, facts, policy), now),
+    ]
+
+
+def _wishes(
+    form: FormData, seen: set[str], ticked: set[str], facts: Facts, policy: Policy
+) -> Mapping[str, str | list[str]]:
+    said: dict[str, str | list[str]] = {}
+    named = preferences.wishes(facts)["topics"]
+    if shown := {slug for slug in TOPICS if f"topic/{slug}" in seen}:
+        said["topics"] = sorted(s for s in TOPICS if (f"topic/{s}" in ticked if s in shown else s in named))
+    for name, answers in (
+        ("frequency", ("as_it_comes", *policy.frequency)),
+        ("preferred_channel", ("any", *preferences.channels(facts))),
+    ):
+        if (answer := str(form.get(name))) in answers:
+            said[name] = answer
+    return said
+
+
+def _shown(claim: Claim, facts: Facts, policy: Policy, now: datetime) -> dict[str, Any]:
     choices = preferences.choices(facts, claim)
     groups = {
         channel: {
@@ -115,7 +161,24 @@ def _boxes(claim: Claim, facts: Facts) -> dict[str, Any]:
         }
         for channel in dict.fromkeys(c.channel for c in choices)
     }
-    return {"groups": groups, "granted": [c for c in choices if c.granted], "erased": facts.erased_at is not None}
+    pause = preferences.pause(facts, now)
+    until = pause.expires_at.astimezone(facts.zone(policy.defaults.timezone)) if pause and pause.expires_at else None
+    counted = dict.fromkeys(p for cap in policy.frequency.values() for p in cap.purposes)
+    return {
+        "groups": groups,
+        "granted": [c for c in choices if c.granted],
+        "erased": facts.erased_at is not None,
+        "wishes": preferences.wishes(facts),
+        "topics": {slug: name[:1].upper() + name[1:] for slug, name in TOPICS.items()},
+        "frequencies": {name: (FREQUENCIES[name], cap.max, f"{cap.days:g}") for name, cap in policy.frequency.items()},
+        "counted": " and ".join(PURPOSES[purpose][0] for purpose in counted),
+        "channels": {
+            c: (CHANNELS[c][0], CHANNELS[c][1], _hinted(facts.address(c))) for c in preferences.channels(facts)
+        },
+        "pauses": preferences.PAUSES,
+        "paused": pause is not None,
+        "until": until and f"{until.day} {until:%B %Y}",
+    }
 
 
 def _hinted(address: str | None) -> str | None:

@@ -29,10 +29,21 @@ REASONS: Mapping[str, str] = {
     "hold_conversation": "A person was talking with the contact: promotion waits until they are done.",
     "hold_handoff": "The contact was in the hands of a person: promotion waits until they are done.",
     "hold_operator": "An operator had promotion to this contact wait.",
+    "hold_pause": "The contact wanted a pause: all waits that their orders do not need.",
     "quiet_hours": "It was a quiet hour where the contact is.",
     "frequency_cap": "The contact had had as many messages as the policy allows in this time.",
+    "stated_frequency": "The contact said how often at most, and had had as many messages.",
 }
 """What each reason code of the gate means, in a sentence."""
+
+CHOSEN: Mapping[str, str] = {
+    "preferred": "the contact prefers it",
+    "role": "the first possible for what the message is for",
+    "only": "the only one of the message's channels that we can send on",
+    "none_possible": "the first in line, for none was possible",
+    "claimed_before": "an earlier attempt may have used it, and no other may follow",
+}
+"""Why a touch that could go out on several channels took this one, by the code the gate keeps."""
 
 _SAYS_YES_OR_NO = ("consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained")
 
@@ -44,6 +55,7 @@ class Decision:
     Attributes:
         because: The reason in a sentence; None for ``send``.
         details: What the gate saw, in words.
+        channel: Which channel was chosen, why, and what spoke against others, in words; None where there was no choice.
         until: When it would be asked again, for ``wait``.
     """
 
@@ -52,6 +64,7 @@ class Decision:
     reason: str | None
     because: str | None
     details: str | None
+    channel: str | None
     until: datetime | None
     hold: str | None
     inputs: Mapping[str, Any]
@@ -83,6 +96,7 @@ class Touch:
         run_ended_by: The event that ended it; None where it came to its own end.
         consent_required: Whether the policy asks for a consent for this purpose.
         consent: The record in force at the last decision; None where there was none.
+        live: What came of the values fetched as it went out, by name: ``live``, or why the fallback was used.
         decisions: Every answer of the gate, in order of time.
     """
 
@@ -105,6 +119,7 @@ class Touch:
     provider_id: str | None
     request_id: str | None
     template_hash: str | None
+    live: Mapping[str, str] | None
     run_outcome: str | None
     run_ended_at: datetime | None
     run_ended_by: str | None
@@ -197,7 +212,7 @@ async def _skipped(conn: AsyncConnection, contact_id: str) -> list[Skipped]:
 
 
 async def _consent_events(conn: AsyncConnection, contact_id: str, policy: Policy) -> list[_Word]:
-    types = (*_SAYS_YES_OR_NO, *policy.consent.implied)
+    types = (*_SAYS_YES_OR_NO, *policy.consent.implied, *policy.consent.stated)
     rows = await conn.execute(
         sa.select(events)
         .where(events.c.contact_id == contact_id, events.c.type.in_(types))
@@ -229,6 +244,7 @@ def _touch(touched: _Touched, words: Sequence[_Word], policy: Policy) -> Touch:
         provider_id=row.provider_id,
         request_id=row.request_id,
         template_hash=row.template_hash,
+        live=row.live,
         run_outcome=row.outcome,
         run_ended_at=min((t for t in (row.exited_at, row.ended_at) if t is not None), default=None),
         run_ended_by=row.ended_by,
@@ -268,12 +284,21 @@ def _decision(row: Any) -> Decision:
         reason=row.reason,
         because=REASONS.get(row.reason, row.reason) if row.reason else None,
         details=_details(row.reason, row.inputs),
+        channel=_channel(row.inputs.get("choice")),
         until=row.until,
         hold=row.hold,
         inputs=row.inputs,
         policy_version=row.policy_version,
         code_version=row.code_version,
     )
+
+
+def _channel(choice: Mapping[str, Any] | None) -> str | None:
+    if choice is None:
+        return None
+    against = ", ".join(f"{channel} ({reason})" for channel, reason in choice["passed_over"].items())
+    words = f"By {choice['channel']}: {CHOSEN.get(choice['because'], choice['because'])}."
+    return words + (f" Not possible: {against}." if against else "")
 
 
 def _details(reason: str | None, inputs: Mapping[str, Any]) -> str | None:
@@ -293,10 +318,10 @@ def _details(reason: str | None, inputs: Mapping[str, Any]) -> str | None:
             return f"It was worth sending until {_moment(inputs.get('valid_until'))}."
         case "quiet_hours":
             return f"Until {_moment(inputs.get('until'))} in {inputs.get('timezone')}."
-        case "frequency_cap":
+        case "frequency_cap" | "stated_frequency":
             return f"At most {inputs.get('max')} in {_span(inputs.get('days'))}; there were {inputs.get('in_window')}."
         case str() if reason.startswith("hold_"):
-            holds = [str(name).replace(":", " ") for name in inputs.get("holds", ())]
+            holds = [str(name).removesuffix(":-").replace(":", " ") for name in inputs.get("holds", ())]
             return f"In force: {', '.join(holds)}." if holds else None
     return None
 

@@ -1,6 +1,6 @@
 """How a person reads an explanation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -35,6 +35,7 @@ def _touch(touch: Touch) -> RenderableType:
         *([("because", text(touch.reason))] if touch.status in ("failed", "unknown") and touch.reason else []),
         ("consent", _consent_used(touch)),
         *([("template", text(touch.template_hash))] if touch.template_hash else []),
+        *([("fetched", text(_fetched(touch.live)))] if touch.live else []),
         *([("provider", text(_provider(touch)))] if touch.provider else []),
         ("touch", text(touch.touch_id)),
     ]
@@ -61,10 +62,11 @@ def _decisions(decisions: Sequence[Decision]) -> RenderableType:
 def _why(decision: Decision) -> Text:
     under = f"policy {decision.policy_version}, code {decision.code_version}"
     if decision.verdict == "send":
-        return Text.assemble("Nothing spoke against it.", text(f" {under}", "dim"))
+        said = " ".join(filter(None, ("Nothing spoke against it.", decision.channel)))
+        return Text.assemble(text(said), text(f" {under}", "dim"))
     asked = f" Asked again {stamp(decision.until)} at the latest." if decision.until else ""
-    said = text(" ".join(filter(None, (decision.because, decision.details))) + asked)
-    return Text.assemble(said, text(f" {decision.reason}, {under}", "dim"))
+    said = " ".join(filter(None, (decision.because, decision.details, decision.channel))) + asked
+    return Text.assemble(text(said), text(f" {decision.reason}, {under}", "dim"))
 
 
 def _consent_used(touch: Touch) -> Text:
@@ -74,6 +76,10 @@ def _consent_used(touch: Touch) -> Text:
     word = Text("yes", "green") if used.granted else Text("no", "red")
     how = "implied by" if used.implied else "by"
     return Text.assemble(word, text(f", {how} “{used.evidence}” {stamp(used.at)} ({used.event} from {used.source})"))
+
+
+def _fetched(live: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {how}" if how == "live" else f"{name} fell back ({how})" for name, how in live.items())
 
 
 def _provider(touch: Touch) -> str:

@@ -390,7 +390,7 @@ def _channel(template: str | None, waiting: Any, handed: Any) -> str:
     if handed is not None:
         return "the person's own choice"
     try:
-        return next((d.channel for d in declared() if d.name == template), "none")
+        return " or ".join(d.channel for d in declared() if d.name == template) or "none"
     except TemplateError:
         return "unknown: the templates are broken"
 

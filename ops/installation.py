@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -19,9 +18,6 @@ from contacts.store import NoSuchContact
 from ops import claim
 from ops.output import Failure
 
-if TYPE_CHECKING:
-    from temporalio.client import Client
-
 NOTHING_RUNS = "nothing is running here: start it with `perennial up` or set PERENNIAL_DATABASE_URL"
 
 
@@ -30,14 +26,14 @@ class Installation:
     """Where the facts are, and the rules they are read by.
 
     Attributes:
-        temporal: The Temporal server's address; None for the one that Temporal's own configuration names.
+        temporal_address: Of the Temporal server; None for the one that Temporal's own configuration names.
     """
 
     engine: AsyncEngine
     policy: Policy
     clock: Clock
     settings: configuration.Settings
-    temporal: str | None = None
+    temporal_address: str | None = None
 
     @property
     def intake(self) -> Intake:
@@ -51,27 +47,6 @@ class Installation:
         """A connection on which every query sees the same moment."""
         async with self.engine.connect() as conn:
             yield await conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-    @asynccontextmanager
-    async def asking_temporal(self) -> "AsyncIterator[Client]":
-        """A client of the Temporal server, for as long as the block runs.
-
-        Raises:
-            Failure: It is out of reach.
-        """
-        from temporalio.service import RPCError
-
-        from ops import temporal
-
-        try:
-            yield await temporal.connect(self.temporal)
-        except RPCError as error:
-            raise Failure(f"Temporal: {error.status.name.lower()}: {error.message}") from None
-        except RuntimeError as error:
-            if "Failed client connect" not in str(error):
-                raise
-            where = self.temporal or "that TEMPORAL_ADDRESS or Temporal's configuration names"
-            raise Failure(f"the Temporal server {where} is out of reach: is it running?") from None
 
 
 @asynccontextmanager
@@ -89,10 +64,10 @@ async def opened() -> AsyncIterator[Installation]:
         raise Failure(str(error), status=2) from None
     except policies.PolicyError as error:
         raise Failure(f"PERENNIAL_POLICY_FILE: {error}", status=2) from None
-    url, clock, temporal = _place(settings)
+    url, clock, temporal_address = _place(settings)
     engine = connect(url, pool_size=2)
     try:
-        yield Installation(engine, policy, clock, settings, temporal)
+        yield Installation(engine, policy, clock, settings, temporal_address)
     except (OperationalError, InterfaceError) as error:
         where = engine.url.render_as_string(hide_password=True)
         why = str(error.orig).splitlines()[0]

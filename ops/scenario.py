@@ -26,6 +26,7 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
+from pydantic_core import to_jsonable_python
 
 from contacts.events import Event, InvalidEvent, event, identities, identity
 from contacts.policy import Channel
@@ -98,8 +99,12 @@ class ContactLine(BaseModel):
         return value
 
 
+ANSWERS = {"approve": True, "refuse": False}
+"""What a person may say to a journey that asks for approval; written among the events, with the ``journey``."""
+
+
 class EventLine(BaseModel):
-    """An event. Other fields than these are its data."""
+    """An event, or one of ``ANSWERS``. Other fields than these are its data."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -206,9 +211,12 @@ def read(path: Path) -> Scenario:
     where = "contact"
     try:
         history(scenario)
-        for n, _ in enumerate(scenario.events):
+        for n, line in enumerate(scenario.events):
             where = f"events.{n}"
-            if not event_of(scenario, n).identities:
+            if line.type in ANSWERS:
+                if answer_of(scenario, n) is None:
+                    raise BadScenario(f"{path}: {where}: {line.type} what? name the journey that asks")
+            elif not event_of(scenario, n).identities:
                 raise BadScenario(f"{path}: {where}: none of the identities is one")
     except InvalidEvent as error:
         raise BadScenario(f"{path}: {where}: {error}") from None
@@ -269,6 +277,24 @@ def history(scenario: Scenario) -> Sequence[Event]:
     return found
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a person says to a contact's run of a journey that waits for approval."""
+
+    contact: str
+    journey: str
+    approved: bool
+
+
+def answer_of(scenario: Scenario, n: int) -> Answer | None:
+    """The n-th line if it is an answer; None if it is an event."""
+    line = scenario.events[n]
+    journey = (line.model_extra or {}).get("journey")
+    if line.type not in ANSWERS or not isinstance(journey, str):
+        return None
+    return Answer(line.contact or next(iter(scenario.people)), journey, ANSWERS[line.type])
+
+
 def event_of(scenario: Scenario, n: int) -> Event:
     """The n-th event of the scenario.
 
@@ -287,7 +313,8 @@ def event_of(scenario: Scenario, n: int) -> Event:
         source_id=line.id or f"event-{n}",
         occurred_at=scenario.start + (line.at if line.occurred is None else line.occurred),
         identities=whose,
-        data=line.model_extra or {},
+        # YAML reads what looks like a date as one; a sender can only write it out.
+        data=to_jsonable_python(line.model_extra or {}),
     )
 
 

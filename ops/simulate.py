@@ -4,10 +4,9 @@ import asyncio
 import sysconfig
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from uuid import uuid4
@@ -18,8 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
-from temporalio.client import Client
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    ListClosedWorkflowExecutionsRequest,
+    ListOpenWorkflowExecutionsRequest,
+)
+from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
@@ -31,27 +34,32 @@ from connectors.recording import Recording
 from contacts import database, journal, migrate, segments, store, tables
 from contacts.absence import due
 from contacts.clock import Clock
-from contacts.facts import CHANNELS
+from contacts.facts import CHANNELS, Facts
 from contacts.intake import Intake
 from contacts.policy import Policy
 from contacts.relay import Relay
 from contacts.sweep import sweep_page
 from ops import engines, scenario
-from ops.scenario import Line, Scenario
+from ops.scenario import Answer, Line, Scenario
 from ops.temporal import TemporalRuns
 from workflows.registry import CARDS
 from workflows.search_attributes import ALL as SEARCH_ATTRIBUTES
 
 _TEMPLATE = "perennial_schema_"
+_LATE = 10.0
+"""Seconds by which runs wake late: longer than one takes to do something. This server loses a run whose timer goes off
+while the run is calling it off, as it would if an event came at the very moment a wait ends.
+"""
 
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a scenario: its timeline, and what did not come out as the file says."""
+    """What came of a scenario: its timeline, what did not come out as the file says, and the histories of its runs."""
 
     scenario: Scenario
     lines: Sequence[Line]
     misses: Sequence[str]
+    histories: Sequence[WorkflowHistory] = field(default=(), repr=False)
 
 
 @asynccontextmanager
@@ -78,10 +86,24 @@ async def play(template: str, written: Scenario, policy: Policy) -> Played:
         async with _time_skipping() as (environment, client):
             played = _Play(written, policy, engine, environment, client)
             lines = await played.through()
+            histories = await _histories(client)
     finally:
         await engine.dispose()
         await asyncio.to_thread(engines.drop_database, server, name)
-    return Played(written, lines, scenario.judge(written, lines))
+    return Played(written, lines, [*played.unheard, *scenario.judge(written, lines)], histories)
+
+
+async def _histories(client: Client) -> list[WorkflowHistory]:
+    """Of every run there was; each continues in another where it was carried over."""
+    # This server cannot list workflows by a query.
+    running = await client.workflow_service.list_open_workflow_executions(
+        ListOpenWorkflowExecutionsRequest(namespace=client.namespace)
+    )
+    over = await client.workflow_service.list_closed_workflow_executions(
+        ListClosedWorkflowExecutionsRequest(namespace=client.namespace)
+    )
+    found = [info.execution for info in (*over.executions, *running.executions)]
+    return [await client.get_workflow_handle(e.workflow_id, run_id=e.run_id).fetch_history() for e in found]
 
 
 @asynccontextmanager
@@ -114,12 +136,13 @@ class _Play:
         self._environment = environment
         self._client = client
         self._intake = Intake(engine, CARDS, policy)
+        self.unheard: list[str] = []
 
     async def through(self) -> list[Line]:
         """From the first event to ``until``; returns the timeline."""
         start = self._scenario.start.astimezone(UTC)
         origin = await self._environment.get_current_time()
-        clock = Clock(origin, start)
+        clock = Clock(origin, start, late=_LATE)
         recording = Recording()
         acts = worker.activities(
             engine=self._engine,
@@ -138,7 +161,10 @@ class _Play:
             for n in order:
                 arrives = start + self._scenario.events[n].at
                 await self._live_until(clock, arrives, relay)
-                await self._intake.record(scenario.event_of(self._scenario, n), arrives)
+                if (answer := scenario.answer_of(self._scenario, n)) is not None:
+                    await self._answer(answer, arrives)
+                else:
+                    await self._intake.record(scenario.event_of(self._scenario, n), arrives)
                 await self._settle(relay)
             await self._live_until(clock, start + self._scenario.until, relay)
             await self._settle(relay)
@@ -153,22 +179,45 @@ class _Play:
                     sa.select(tables.contacts.c.facts).where(tables.contacts.c.merged_into.is_(None))
                 )
                 known = [store.read_facts(document) for document in rows.scalars()]
-            ahead = [ripe.at for facts in known for ripe in due(facts, self._policy) if now < ripe.at < moment]
-            days = ceil((moment - now) / timedelta(days=1))
-            ahead += islice(
-                (
-                    day
-                    for day in (now + timedelta(days=n) for n in range(1, days))
-                    for facts in known
-                    if segments.counted(facts, self._policy, day) != facts
-                ),
-                1,
-            )
-            await self._skip_to(clock, min(ahead, default=moment))
-            if not ahead:
+            ripe = min((d.at for facts in known for d in due(facts, self._policy) if d.at > now), default=moment)
+            ripe = self._first_move(known, now, min(ripe, moment))
+            await self._skip_to(clock, ripe)
+            if ripe >= moment:
                 return
-            await sweep_page(self._intake, min(ahead))
+            await sweep_page(self._intake, ripe)
             await self._settle(relay)
+
+    def _first_move(self, known: Sequence[Facts], now: datetime, before: datetime) -> datetime:
+        """When a day's sweep would find that a contact has joined or left a segment, if that is earlier."""
+        days = (now + timedelta(days=n) for n in range(1, ceil((before - now) / timedelta(days=1))))
+        moves = (
+            day
+            for day in days
+            for facts in known
+            if segments.counted(facts, self._policy, day).segments != facts.segments
+        )
+        return next(moves, before)
+
+    async def _answer(self, answer: Answer, now: datetime) -> None:
+        asked = (
+            sa.select(tables.runs.c.workflow_id, tables.journal.c.data)
+            .join(tables.journal, tables.journal.c.run_id == tables.runs.c.id)
+            .join(tables.identities, tables.identities.c.contact_id == tables.runs.c.contact_id)
+            .where(
+                tables.journal.c.kind == "approval",
+                tables.runs.c.journey == answer.journey,
+                tables.runs.c.ended_at.is_(None),
+                tables.identities.c.value == f"scenario:{answer.contact}",
+            )
+            .order_by(tables.journal.c.id)
+        )
+        async with self._engine.connect() as conn:
+            waiting = [r for r in await conn.execute(asked) if datetime.fromisoformat(r.data["until"]) > now]
+        if not waiting:
+            self.unheard.append(f"- {answer.journey}: nothing waits for an answer on {now:%d %b}")
+            return
+        run = self._client.get_workflow_handle(waiting[-1].workflow_id)
+        await run.execute_update("approve", args=[waiting[-1].data["name"], answer.approved])
 
     async def _skip_to(self, clock: Clock, moment: datetime) -> None:
         ahead = moment - clock.at(await self._environment.get_current_time())

@@ -1,7 +1,7 @@
 """The connection to Temporal, and what the relay needs of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,8 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -23,6 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contacts.clock import Clock
 from contacts.relay import NotYet
+from ops.output import Failure
 from workflows import search_attributes as attributes
 from workflows.base import RunInput
 from workflows.registry import CARDS
@@ -31,18 +34,30 @@ from workflows.sweep import SweepInput
 _TIMEOUT = timedelta(seconds=5)
 
 
-async def connect(address: str | None = None, *, lazy: bool = False) -> Client:
+async def connect(*, lazy: bool = False, address: str | None = None) -> Client:
     """A client for the server that Temporal's own configuration names (``TEMPORAL_ADDRESS``, its TOML profiles).
 
     Args:
-        address: Another server, where it is known which one is meant.
         lazy: Connect at the first call: for a process that must come up while Temporal is away.
+        address: The server instead, where somebody knows better than the configuration.
     """
-    if address is not None:
-        return await Client.connect(address, data_converter=pydantic_data_converter, lazy=lazy)
     config = ClientConfig.load_client_connect_config()
+    if address is not None:
+        config["target_host"] = address
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+
+
+async def reach(address: str | None) -> Client:
+    """The same for a command, which cannot wait.
+
+    Raises:
+        Failure: The server is out of reach.
+    """
+    try:
+        return await connect(address=address)
+    except RuntimeError as error:
+        raise Failure(f"Temporal is out of reach ({str(error).splitlines()[0]}): is it running?") from None
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ SWEEP = "perennial-sweep"
 
 
 async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
-    """Makes sure the daily sweep is scheduled; one that an operator has changed or paused is left as it is."""
+    """Makes sure the daily sweep is scheduled. When it runs, and whether, stays as an operator has set it."""
     every = timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
     action = ScheduleActionStartWorkflow(
         "sweep", args=[SweepInput(clock)], id="sweep", task_queue=task_queue, static_summary="what did not happen"
@@ -121,7 +136,11 @@ async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
+
+    def with_our_clock(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        return ScheduleUpdate(replace(found.description.schedule, action=action))
+
     try:
         await client.create_schedule(SWEEP, schedule)
     except ScheduleAlreadyRunningError:
-        return
+        await client.get_schedule_handle(SWEEP).update(with_our_clock)

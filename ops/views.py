@@ -109,11 +109,22 @@ def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
 
 
 def journeys(pages: Sequence[CardPage]) -> RenderableType:
-    """Every journey, one under the other."""
-    table = columns("journey", "owner", "purpose", "goal", wrap=["goal"])
+    """Every journey, a line each; what there is no room for is cut off."""
+    table = columns("journey", *(wide := ("starts", "goal", "owner")), "sends", "scenarios", wrap=wide)
     for page in pages:
-        table.add_row(text(page.name, "cyan"), text(page.owner), page.purpose, text(page.goal))
+        table.add_row(
+            text(page.name, "cyan"),
+            _one_line(" or ".join(page.trigger)),
+            _one_line(page.goal),
+            _one_line(f"{page.owner} ({page.purpose})"),
+            str(len(page.messages)),
+            str(len(page.scenarios)),
+        )
     return table
+
+
+def _one_line(value: str) -> Text:
+    return Text(printable(value), no_wrap=True, overflow="ellipsis")
 
 
 def card(page: CardPage) -> RenderableType:
@@ -133,8 +144,9 @@ def card(page: CardPage) -> RenderableType:
         "re-entry": page.reentry,
         "max run": f"{page.max_run_days:g} days",
         "review by": f"{page.review_by:%-d %b %Y}",
-        "stages": " → ".join(page.stages),
+        "stages": ", ".join(page.stages),
         "hears": "\n".join(page.hears) or "nothing but its exits",
+        "scenarios": _listed(page.scenarios, "no scenario at hand"),
     }
     about = Padding(text(page.about), (0, 0, 1, 0))
     return Group(text(page.name, "bold cyan"), about, labelled((k, text(v)) for k, v in rows.items()))

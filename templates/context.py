@@ -9,17 +9,18 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from contacts.policy import Stage
 from templates import content
 from templates.money import money
 
 Type = Literal[
     "name", "url", "brand", "topic", "resource", "entry_point", "basket",
     "text", "integer", "date", "account", "meeting", "renewal", "milestone",
-    "webinar", "quiz", "survey", "event", "readings",
+    "webinar", "quiz", "survey", "event", "standing", "answers",
     "invoice", "subscription", "feature", "ticket", "form", "referral", "review", "usage",
 ]  # fmt: skip
 """
@@ -38,13 +39,17 @@ Type = Literal[
 ``meeting``      ``{starts_at, url, move_url}``, all optional; ``starts_at`` is ISO 8601 with an offset; it is shown in
                  the ``timezone`` (IANA) the caller gives beside it, else with that offset
 ``renewal``      ``{date, plan, value, currency, manage_url}``, every part optional; ``value`` is minor units
-``milestone``    ``{name, number, next}``: what there now is that many of; without ``number``, a name that stands alone
+``milestone``    ``{name, number, next}``: what there now is that many of; without ``number``, a name that stands alone;
+                 ``next`` is the one after it, or the next move towards it, optional
 ``webinar``      ``{name, recording_url}``, both optional
 ``quiz``         ``{name, answers: [{question, answer}], advice}``; answers or advice there must be
 ``survey``       ``{url, incentive, minutes}``; ``incentive`` completes "in return you get ..."; two minutes if not said
 ``event``        ``{name, starts_at, url}``, all needed; ``starts_at`` as in a meeting
-``readings``     a list of ``{title, url, why}``, best first; up to three are shown
-                 ``next`` is the one after it, or the next move towards it, optional
+``standing``     ``{stage, strength, since, days, used}``: where they stand with us, every part optional; ``since`` is
+                 the ISO 8601 date of the first purchase, ``days`` how long ago that is, ``used`` whether they have
+                 begun to use what they bought
+``answers``      a list of ``{question, answer}``, the newest first: what they told us in forms and surveys; only
+                 questions that ``content/questions.yaml`` knows are of use
 ``invoice``      ``{value, currency, card_url, retry_at}``, every part optional; ``retry_at`` is ISO 8601
 ``subscription`` ``{plan, ends_at, export_url}``, every part optional; ``ends_at`` is ISO 8601
 ``feature``      ``{name, url}`` of something a plan can do; ``url`` is optional
@@ -54,6 +59,9 @@ Type = Literal[
 ``review``       ``{url}`` of the place where reviews are left
 ``usage``        ``{headline}``: what came of using it, as a sentence
 """
+
+PLAIN: frozenset[Type] = frozenset(("name", "url", "topic", "resource", "entry_point", "text", "integer", "date"))
+"""Types whose value is not an object with named parts."""
 
 _LINES_SHOWN = 8
 _TEXT_READ = 4000
@@ -233,12 +241,57 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Something to read; ``why`` says in a sentence what the reader gets from it."""
+class Standing:
+    """Where somebody stands with us; unknown texts are empty.
 
-    title: str
-    url: str
-    why: str
+    Attributes:
+        stage: A lifecycle stage.
+        since: The month of the first purchase (``May 2024``); empty for who is no customer.
+        years: Whole years since then.
+        unused: They have bought and not begun to use it.
+    """
+
+    stage: str
+    strength: int | None
+    since: str
+    years: int
+    unused: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something they told us.
+
+    Attributes:
+        asked: The question, as it was asked.
+        what: Completes "you told us ...".
+        answer: Theirs, in words.
+        reply: What we have to say to it, or empty.
+        choice: The slug of what they chose; empty where they wrote something of their own.
+    """
+
+    question: str
+    asked: str
+    what: str
+    answer: str
+    reply: str
+    choice: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What they told us, the newest first."""
+
+    told: tuple[Told, ...]
+
+    def to(self, question: str) -> Told | None:
+        """Their answer to a question."""
+        return next((told for told in self.told if told.question == question), None)
+
+    def choice(self, question: str) -> str:
+        """The slug of what they chose; empty where they did not."""
+        told = self.to(question)
+        return told.choice if told else ""
 
 
 def convert(type: Type, value: Any, context: Mapping[str, Any]) -> Any:
@@ -439,6 +492,8 @@ def _quiz(value: Any, _: Mapping[str, Any]) -> Quiz | None:
 def _answer(value: Any) -> Answer | None:
     if not isinstance(value, Mapping):
         return None
+    if (told := _told(value)) is not None:
+        return Answer(told.asked, told.answer)
     question, answer = _written(value.get("question"), 120), _written(value.get("answer"), 120)
     return Answer(question, answer) if question and answer else None
 
@@ -458,16 +513,37 @@ def _event(value: Any, context: Mapping[str, Any]) -> Event | None:
     return Event(name, when, url) if name and when and url else None
 
 
-def _readings(value: Any, _: Mapping[str, Any]) -> tuple[Reading, ...] | None:
-    found = tuple(filter(None, map(_reading, value))) if isinstance(value, list | tuple) else ()
-    return found[:3] or None
+def _standing(value: Any, _: Mapping[str, Any]) -> Standing:
+    value = value if isinstance(value, Mapping) else {}
+    stage, since = value.get("stage"), _date(value.get("since"))
+    return Standing(
+        stage if stage in get_args(Stage) else "",
+        _integer(value.get("strength")),
+        since.partition(" ")[2] if since else "",
+        (_integer(value.get("days")) or 0) // 365 if since else 0,
+        since is not None and value.get("used") is False,
+    )
 
 
-def _reading(value: Any) -> Reading | None:
-    if not isinstance(value, Mapping):
+def _answers(value: Any, _: Mapping[str, Any]) -> Answers:
+    given = value if isinstance(value, list | tuple) else ()
+    return Answers(tuple(filter(None, map(_told, given))))
+
+
+def _told(value: Any) -> Told | None:
+    """Nothing where nobody has thought about the question: a form sends along more than people mean to say."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("question"), str):
         return None
-    title, url, why = _written(value.get("title"), 100), _url(value.get("url")), _written(value.get("why"), 240)
-    return Reading(title, url, why) if title and url and why else None
+    known = content.SHIPPED.questions.get(value["question"])
+    if known is None:
+        return None
+    answer = value.get("answer")
+    given = [a for a in (answer if isinstance(answer, list | tuple) else [answer]) if isinstance(a, str)]
+    chosen = [a for a in given if a in known.choices]
+    words = [known.choices[a].says if a in known.choices else _written(a, 160) for a in given]
+    said = clip(", ".join(filter(None, words)), 200)
+    reply = next((known.choices[a].reply for a in chosen if known.choices[a].reply), "")
+    return Told(known.slug, known.asked, known.what, said, reply, chosen[0] if chosen else "") if said else None
 
 
 def _name(value: Any, _: Mapping[str, Any]) -> str | None:
@@ -567,5 +643,6 @@ _CONVERTERS: dict[Type, Callable[[Any, Mapping[str, Any]], Any]] = {
     "quiz": _quiz,
     "survey": _survey,
     "event": _event,
-    "readings": _readings,
+    "standing": _standing,
+    "answers": _answers,
 }

@@ -4,10 +4,13 @@ A message is two files: ``messages/<name>.toml`` says what it is and what it mus
 copy, written once. A mail's copy is rendered twice with two sets of blocks (``layout/mjml``, ``layout/text``), so that
 both parts say the same and carry the same links. Every other channel is text alone, in the layout of its name.
 
+A message may be written for further channels, one pair of files each: ``messages/<name>.sms.toml`` and ``.j2``. These
+versions are one message: they agree on purpose, role and context.
+
 Exceptions::
 
     TemplateError         the template is broken; the message says which file and why
-      UnknownTemplate     there is no template of that name
+      UnknownTemplate     there is no template of that name, or none for that channel
       MissingContext      the context lacks something the template cannot do without; ``template``, ``name``
 """
 
@@ -19,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import mjml
 from jinja2 import (
@@ -32,8 +35,9 @@ from jinja2 import (
 )
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from contacts.policy import Role
 from templates import content, gsm
-from templates.context import Type, clip, convert
+from templates.context import PLAIN, Type, clip, convert
 
 Channel = Literal["email", "sms", "call", "note", "gift", "mail"]
 """
@@ -49,6 +53,9 @@ Purpose = Literal["promotional", "lifecycle", "transactional"]
 SMS_LIMIT = 300
 """Characters; two parts of an SMS, so that a long name still fits."""
 
+LIVE_LIMIT = 5
+"""Seconds that any value fetched live may take; a touch goes out that much later at most."""
+
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -57,7 +64,7 @@ class TemplateError(Exception):
 
 
 class UnknownTemplate(TemplateError):
-    """There is no template of that name."""
+    """There is no template of that name, or none for that channel."""
 
 
 class MissingContext(TemplateError):
@@ -105,15 +112,26 @@ class Need(_Model):
     Attributes:
         type: See ``templates.context.Type``.
         fallback: Used where the context has no usable value. Empty: the copy reads well without. None: required.
+        live_seconds: The value is fetched as the message goes out, in at most so long; None: it is not.
     """
 
     type: Type
     fallback: str | None = None
+    live_seconds: Annotated[float, Field(gt=0, le=LIVE_LIMIT)] | None = None
+
+    @model_validator(mode="after")
+    def _can_do_without(self) -> Self:
+        if self.live_seconds is not None and self.fallback is None:
+            raise ValueError("what is fetched live may be away: give it a fallback")
+        if self.live_seconds is not None and self.type in PLAIN:
+            raise ValueError(f"what is fetched live is an object, and {self.type} takes none")
+        return self
 
 
 class _FrontMatter(_Model):
     channel: Channel
     purpose: Purpose
+    role: Role | None = None
     subject: str
     preheader: str | None = None
     headline: str | None = None
@@ -137,18 +155,22 @@ class _Frame(_Model):
 
 @dataclass(frozen=True)
 class Declared:
-    """What a template says of itself.
+    """What a message's version for one channel says of itself.
 
     Attributes:
-        name: Public: journeys and scenario files use it.
+        name: Public: journeys and scenario files use it. All versions have it.
+        file: The name of its two files, without their endings.
+        role: What the message is for; None where there is one version.
         context: What it may be told, by name.
         samples: Whole contexts to show and test it with, by name; one of them is the emptiest it can do with.
         fingerprint: As in ``Rendered``.
     """
 
     name: str
+    file: str
     channel: Channel
     purpose: Purpose
+    role: Role | None
     context: Mapping[str, Need]
     samples: Mapping[str, Mapping[str, Any]]
     fingerprint: str
@@ -172,9 +194,10 @@ class Templates:
         frame = _toml(folder / "layout" / "frame.toml", _Frame)
         shared = sorted(p for part in ("layout", "messages/parts", "content") for p in (folder / part).rglob("*.*"))
         self._front: dict[str, _FrontMatter] = {}
-        self._declared: dict[str, Declared] = {}
-        for file in sorted((folder / "messages").glob("*.toml")):
+        self._messages: dict[str, tuple[Declared, ...]] = {}
+        for file in sorted((folder / "messages").glob("*.toml"), key=lambda path: path.stem):
             front = _toml(file, _FrontMatter)
+            name = self._fits(file, front)
             copy = file.with_suffix(".j2")
             try:
                 self._text[front.channel].get_template(copy.name)
@@ -185,31 +208,67 @@ class Templates:
             opt_out = frame.opt_out if front.channel == "email" and front.purpose != "transactional" else {}
             context = {**frame.context, **opt_out, **front.context}
             shared_facts = {fact: value for fact, value in frame.sample.items() if fact in context}
-            name = file.stem
-            self._front[name] = front
-            self._declared[name] = Declared(
+            declared = Declared(
                 name=name,
+                file=file.stem,
                 channel=front.channel,
                 purpose=front.purpose,
+                role=front.role,
                 context=context,
                 samples={sample: {**shared_facts, **facts} for sample, facts in front.samples.items()},
                 fingerprint=_fingerprint(folder, [*shared, file, copy]),
             )
+            self._front[file.stem] = front
+            self._messages[name] = (*self._messages.get(name, ()), declared)
+
+    def _fits(self, file: Path, front: _FrontMatter) -> str:
+        """The name of the message, to whose first version the file must be another."""
+        name, _, channel = file.stem.partition(".")
+        if not channel:
+            return name
+        if name not in self._front:
+            raise TemplateError(f"{file.name}: there is no {name}.toml, the message's first version")
+        if front.channel != channel or front.channel in (v.channel for v in self._messages[name]):
+            raise TemplateError(f"{file.name}: channel: must be the one in the file's name, and not {name}.toml's")
+        for part in ("purpose", "role", "context"):
+            if getattr(front, part) != getattr(self._front[name], part):
+                raise TemplateError(f"{file.name}: {part}: differs from that in {name}.toml")
+        if front.role is None:
+            raise TemplateError(f"{file.name}: role: a message with several versions needs one, to choose by")
+        return name
 
     def declared(self) -> list[Declared]:
-        """Every template, by name."""
-        return list(self._declared.values())
+        """Every version of every message, by name."""
+        return [version for versions in self._messages.values() for version in versions]
 
-    def render(self, template: str, context: Mapping[str, Any]) -> Rendered:
-        """The message for a context; names the template does not declare are ignored.
+    def versions(self, template: str) -> tuple[Declared, ...]:
+        """The versions of a message, its first one first.
 
         Raises:
             UnknownTemplate: There is no such template.
+        """
+        if template not in self._messages:
+            raise UnknownTemplate(f"{template}: there is no such template; there are {', '.join(self._messages)}")
+        return self._messages[template]
+
+    def render(self, template: str, context: Mapping[str, Any], channel: str | None = None) -> Rendered:
+        """The message for a context; names the template does not declare are ignored.
+
+        Args:
+            template: The message's name.
+            context: What it is told.
+            channel: For which channel; that of its first version if not given.
+
+        Raises:
+            UnknownTemplate: There is no such template, or none for the channel.
             MissingContext: See there.
         """
-        if template not in self._declared:
-            raise UnknownTemplate(f"{template}: there is no such template; there are {', '.join(self._declared)}")
-        front, declared = self._front[template], self._declared[template]
+        versions = self.versions(template)
+        declared = next((version for version in versions if channel in (None, version.channel)), None)
+        if declared is None:
+            channels = ", ".join(version.channel for version in versions)
+            raise UnknownTemplate(f"{template}: there is no version for {channel}; there is {channels}")
+        front, copy = self._front[declared.file], f"{declared.file}.j2"
         facts = _facts(declared, context)
         environment = self._text[front.channel]
         try:
@@ -219,18 +278,18 @@ class Templates:
                 if (source := getattr(front, field)) is not None
             }
             whole = {**facts, **lines, "purpose": front.purpose}
-            text = environment.get_template(f"{template}.j2").render(whole)
-            html = self._html(template, whole) if front.channel == "email" else None
+            text = environment.get_template(copy).render(whole)
+            html = self._html(copy, whole) if front.channel == "email" else None
         except UndefinedError as error:
-            raise TemplateError(f"{template}.j2 uses what it does not declare: {error.message}") from None
+            raise TemplateError(f"{copy} uses what it does not declare: {error.message}") from None
         except (TemplateRuntimeError, ValueError) as error:
-            raise TemplateError(f"{template}.j2: {error}") from None
+            raise TemplateError(f"{copy}: {error}") from None
         preheader = lines.get("preheader", "")
         return Rendered(template, lines["subject"], preheader, _tidy(text), html, declared.fingerprint)
 
-    def _html(self, template: str, whole: Mapping[str, Any]) -> str:
+    def _html(self, copy: str, whole: Mapping[str, Any]) -> str:
         # No fonts: MJML would have the reader's mail program fetch one from a font service, and so tell on them.
-        return mjml.mjml2html(self._mjml.get_template(f"{template}.j2").render(whole), fonts={})
+        return mjml.mjml2html(self._mjml.get_template(copy).render(whole), fonts={})
 
 
 @cache
@@ -239,9 +298,14 @@ def shipped() -> Templates:
     return Templates(Path(__file__).parent)
 
 
-def render(template: str, context: Mapping[str, Any]) -> Rendered:
+def render(template: str, context: Mapping[str, Any], channel: str | None = None) -> Rendered:
     """Renders a shipped template; see ``Templates.render``."""
-    return shipped().render(template, context)
+    return shipped().render(template, context, channel)
+
+
+def versions(template: str) -> tuple[Declared, ...]:
+    """The versions of a shipped message; see ``Templates.versions``."""
+    return shipped().versions(template)
 
 
 def declared() -> list[Declared]:

@@ -1,14 +1,25 @@
-"""Plays every scenario file: the journeys as a marketer describes them, on real engines, under skipped time."""
+"""Plays every scenario file: the journeys as a marketer describes them, on real engines, under skipped time.
+
+What a run did must come out again from its history, so every history of every scenario is replayed too.
+"""
 
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import NondeterminismError
 
 from contacts.policy import Policy
 from ops import engines, scenario, simulate
 from ops.scenario import Expectation, Line, Never
-from workflows.registry import CARDS
+from worker import _SHARED as SHARED
+from workflows.registry import CARDS, JOURNEYS
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
 
@@ -23,6 +34,38 @@ async def test_scenario(file: Path, template: str, policy: Policy) -> None:
     played = await simulate.play(template, scenario.read(file), policy)
     assert not played.misses, "\n" + "\n".join(played.misses)
     assert repeated(played.lines) == []
+    entered = {line.journey for line in played.lines if line.kind == "enter"}
+    assert entered <= {journey_of(history) for history in played.histories}
+    await replay(played.histories)
+
+
+def test_every_journey_occurs_and_so_is_replayed() -> None:
+    expected = [wanted for file in FILES for wanted in scenario.read(file).expect]
+    named = {(line.model_extra or {}).get("journey") for line in expected}
+    sent = {line.touch for line in expected}
+    assert [card.name for card in CARDS if card.name not in named and sent.isdisjoint(card.messages)] == []
+
+
+def journey_of(history: WorkflowHistory) -> str:
+    return history.events[0].workflow_execution_started_event_attributes.workflow_type.name
+
+
+async def replay(histories: Sequence[WorkflowHistory]) -> None:
+    """Runs the code of today against what the runs did; fails where it would do something else."""
+    names = {journey_of(history) for history in histories}
+    if not names:
+        return
+    replayer = Replayer(
+        workflows=[cls for cls in JOURNEYS if cls.card.name in names],
+        data_converter=pydantic_data_converter,
+        workflow_runner=SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules(*SHARED)),
+    )
+
+    async def every() -> AsyncIterator[WorkflowHistory]:
+        for history in histories:
+            yield history
+
+    await replayer.replay_workflows(every())
 
 
 def repeated(lines: list[Line]) -> list[str]:
@@ -41,6 +84,23 @@ def test_every_journey_has_scenarios_of_its_goal_and_of_silence() -> None:
     for card in CARDS:
         assert ends[f"{card.name}/converted"], card.name
         assert ends[f"{card.name}/completed"] or ends[f"{card.name}/exhausted"], card.name
+
+
+async def test_an_answer_that_nobody_waits_for_is_named(template: str, policy: Policy) -> None:
+    right = scenario.read(next(f for f in FILES if f.stem == "value-present"))
+    early = right.events[-1].model_copy(update={"at": scenario.offset("10d")})
+    played = await simulate.play(template, right.model_copy(update={"events": (right.events[0], early)}), policy)
+    assert played.misses[0] == "- value-realized: nothing waits for an answer on 12 Mar"
+
+
+async def test_a_history_that_the_code_would_not_make_is_noticed(template: str, policy: Policy) -> None:
+    file = next(f for f in FILES if f.stem == "welcome-quiet")
+    played = await simulate.play(template, scenario.read(file), policy)
+    (welcome,) = [deepcopy(history) for history in played.histories if journey_of(history) == "welcome"]
+    await replay([welcome])
+    welcome.events[0].workflow_execution_started_event_attributes.workflow_type.name = "nurture"
+    with pytest.raises(NondeterminismError):
+        await replay([welcome])
 
 
 async def test_what_does_not_come_out_is_told_as_a_diff(template: str, policy: Policy) -> None:

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
+from workflows.moments import ASKED, IN_TALKS, REPLIED
 
 
 @journey(
@@ -11,11 +12,11 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
     audience="contacts who allow marketing e-mail and left a checkout open",
     goal="the contact finishes the purchase, or tells us what was in the way",
     success=on("purchase.completed"),
-    exits=[on("conversation.started"), on("message.replied")],
+    exits=[ASKED, REPLIED, IN_TALKS, on("meeting.booked")],
     owner="sales",
     purpose=PROMOTIONAL,
     reentry=once(),
-    max_run=days(10),
+    max_run=days(15),
     review_by=date(2027, 5, 1),
     key="checkout_id",
     newest_only=True,
@@ -23,7 +24,8 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
 class AbandonedCheckout(Journey):
     """One run for each checkout; the purchase ends it wherever it waits.
 
-    Who opens a second checkout has changed their mind about the first, so only the newest one is followed.
+    Who opens a second checkout has changed their mind about the first, so only the newest one is followed. Whoever gets
+    in touch meanwhile has told us what was in the way, or will tell a person.
     """
 
     async def remind(self) -> Any:

@@ -3,6 +3,7 @@
 from datetime import date
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import IN_TALKS, LEAVING, TROUBLE
 
 
 @journey(
@@ -10,14 +11,7 @@ from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
     audience="customers who have never opened a part of what they pay for",
     goal="the customer finds out in ten minutes whether that part is for them",
     success=on("feature.used"),
-    exits=[
-        on("usage.fell"),
-        on("ticket.opened"),
-        on("conversation.started"),
-        on("handoff.opened"),
-        on("purchase.refunded"),
-        on("subscription.canceled"),
-    ],
+    exits=[*TROUBLE, IN_TALKS, LEAVING],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=60),
@@ -25,6 +19,7 @@ from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
     review_by=date(2027, 5, 1),
     only=["customer"],
     unless=["new_customer", "at_risk", "former"],
+    same="feature",
 )
 class Adoption(Journey):
     """One nudge, for one part of the product.

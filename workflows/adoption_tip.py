@@ -3,6 +3,7 @@
 from datetime import date
 
 from workflows.base import LIFECYCLE, Journey, days, journey, often, on, once_per
+from workflows.moments import IN_TALKS, LEAVING, TROUBLE
 
 
 @journey(
@@ -10,7 +11,7 @@ from workflows.base import LIFECYCLE, Journey, days, journey, often, on, once_pe
     audience="customers who use one feature often",
     goal="the customer gets more out of what they use anyway",
     success=on("milestone.reached", "value.realized"),
-    exits=[on("ticket.opened"), on("conversation.started"), on("purchase.refunded"), on("subscription.canceled")],
+    exits=[*TROUBLE, IN_TALKS, LEAVING],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=90),
@@ -26,5 +27,5 @@ class AdoptionTip(Journey):
     """
 
     async def show(self) -> None:
-        await self.send("adoption_tip", valid_for=days(5), feature={"name": self.entry.feature, "url": self.entry.url})
+        await self.send("adoption_tip", valid_for=days(5))
         await self.sleep(days=14)

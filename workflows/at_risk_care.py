@@ -4,14 +4,14 @@ from datetime import date, datetime
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, often, on, once_per
-
-UNHAPPY = on("csat.answered", score=["bad", 1, 2])
+from workflows.moments import IN_TALKS, LEAVING, NOTICE, REPLIED, UNHAPPY
 
 NOTICED = {
     "usage.fell": "They have stopped using what they bought.",
     "support.silent": "They asked us for help once, and nothing has been seen of them since.",
     "onboarding.stuck": "They have not taken the first step, although we offered help before.",
     "csat.answered": "They told us that they are unhappy.",
+    "nps.answered": "They told us that they would not recommend us.",
 }
 
 
@@ -24,11 +24,8 @@ NOTICED = {
     ],
     audience="customers who use less, have gone silent, are stuck again or say that they are unhappy",
     goal="what is in the customer's way is found and cleared before they give up",
-    success=on("feature.used", "value.realized"),
-    exits=[
-        on("conversation.started", "handoff.opened", "ticket.opened", "message.replied"),
-        on("subscription.canceled", "purchase.refunded"),
-    ],
+    success=on("value.realized", "milestone.reached"),
+    exits=[on("ticket.opened"), REPLIED, IN_TALKS, LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=60),
@@ -50,15 +47,18 @@ class AtRiskCare(Journey):
 
     async def help(self) -> Any:
         await self.send("atrisk_help", valid_for=days(5))
-        await self.sleep(days=5)
-        return self.call
+        if self.entry.usual is not None:
+            # They never stopped, they only use it less: one more use says nothing.
+            await self.sleep(days=5)
+            return self.call
+        return self.call if await self.wait(on("feature.used"), days=5) is None else None
 
     async def call(self) -> Any:
         since = self.entry.since
         await self.send(
             "call_at_risk",
             channel="call",
-            reason=self.entry.comment or NOTICED.get(self.entry.type),
+            reason=NOTICED.get(self.entry.type),
             days=(self.now - datetime.fromisoformat(since)).days if since else None,
         )
         return self.watch

@@ -170,7 +170,7 @@ class Journey:
         template: str,
         *,
         purpose: Purpose | None = None,
-        channel: str = "email",
+        channel: str | None = None,
         valid_for: timedelta | None = None,
         **context: Any,
     ) -> ask.Delivery:
@@ -181,6 +181,7 @@ class Journey:
         Args:
             template: A template's name.
             purpose: Why; the card's purpose if not given.
+            channel: Where; if not given, the best of the template's channels for this contact by then.
             valid_for: How long the message is worth sending, from now; the policy's default if not given.
             context: Values for the template besides the contact's facts and the entry event. JSON only.
         """
@@ -386,10 +387,10 @@ class Journey:
                         task.done() or self.state.ending or self.state.move_to or out_of_time.done()
                     )
                 )
-            finally:
-                if not task.done():
-                    task.cancel()
-                    await workflow.wait([task])
+            except asyncio.CancelledError:
+                await _left(task)
+                raise
+            await _left(task)
             following = None if task.cancelled() else task.result()
             self._open_mail()
             if out_of_time.done() and self.state.ending is None:
@@ -518,7 +519,7 @@ class Journey:
             heartbeat_timeout=timedelta(seconds=10),
             schedule_to_close_timeout=timedelta(hours=1),
             retry_policy=_BLIP,
-            summary=f"{request.channel}: {request.template}",
+            summary=f"{request.channel}: {request.template}" if request.channel else request.template,
         )
         try:
             delivery: ask.Delivery = await asyncio.shield(delivering)
@@ -628,6 +629,13 @@ class Journey:
 _BLIP = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
 
 
+async def _left(stage: asyncio.Task[Any]) -> None:
+    """Leaves a stage, finished or not; its cleanup runs."""
+    if not stage.done():
+        stage.cancel()
+        await workflow.wait([stage])
+
+
 async def _run(stage: Coroutine[Any, Any, Any]) -> Any:
     return await stage
 
@@ -670,6 +678,8 @@ def journey(
     unless: Iterable[str] = (),
     newest_only: bool = False,
     own_key_only: bool = False,
+    same: str | None = None,
+    shared_key: bool = False,
 ) -> Callable[[type[Journey]], type[Journey]]:
     """Makes a class a journey: gives it its card and makes it a Temporal workflow.
 
@@ -685,8 +695,13 @@ def journey(
         max_run: How long a run may last; then it ends as ``exhausted`` and a person looks at it.
         review_by: When the journey itself must be looked at again.
         key: A field of the trigger's data: one run per value of it (``checkout_id``).
-        only, unless: Facts the contact must or must not have: ``known``, ``customer``.
+        only, unless: What must or must not be true of the contact as the run begins: ``known``, ``customer``,
+            ``strong``, a lifecycle stage, ``in:<segment>``, ``during:<another journey>``.
+        shared_key: Many contacts have the same value, such as a date: it tells a contact's own runs apart, and an event
+            that names it never means somebody else's.
         own_key_only: An event that names a key ends only the run with that key, even if it names one never seen.
+        same: A field of the trigger's data; an event that names it ends only runs whose trigger named the same value
+            (``subscription_id``: another plan's end is not this one's), or none.
         newest_only: A new run ends the contact's older runs of this journey as ``superseded``.
 
     Raises:
@@ -712,6 +727,8 @@ def journey(
             unless=tuple(unless),
             newest_only=newest_only,
             own_key_only=own_key_only,
+            same=same,
+            shared_key=shared_key,
             doc=(cls.__doc__ or "").strip(),
             stages=stages_of(cls),
         )

@@ -4,14 +4,19 @@ from datetime import date, datetime
 from typing import Any
 
 from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
 
 @journey(
-    trigger=on("subscription.canceled", voluntary=True),
+    trigger=[
+        on("subscription.cancel_scheduled"),
+        # An end that was scheduled was spoken of when they scheduled it.
+        on("subscription.canceled", voluntary=True, scheduled=[None, False]),
+    ],
     audience="customers who have ended their plan themselves",
     goal="the customer leaves well, or stays because what was in the way is gone; either way we know why",
-    success=on("subscription.started", "purchase.completed"),
-    exits=[on("conversation.started"), on("message.replied")],
+    success=on("subscription.reactivated", "subscription.started", "purchase.completed"),
+    exits=[on("conversation.started"), REPLIED],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=always(),
@@ -28,7 +33,7 @@ class CancelSave(Journey):
     """
 
     async def confirm(self) -> Any:
-        await self.send("cancel_confirmed", purpose=TRANSACTIONAL, subscription=self._plan(ends_at=self.entry.ends_at))
+        await self.send("cancel_confirmed", purpose=TRANSACTIONAL)
         if self.entry.feedback:
             # They were asked where they canceled, and nobody likes to be asked twice.
             self.memory.update(reason=self.entry.feedback, told_at=self.entry.occurred_at.isoformat())
@@ -38,8 +43,11 @@ class CancelSave(Journey):
     async def ask(self) -> Any:
         if await self._tell_us_why(days=1):
             return self.help
-        survey = {"url": self.entry.reason_url}
-        await self.send("cancel_reason", valid_for=days(5), subscription=self._plan(), survey=survey)
+        before = (await self.facts()).entered_before
+        if before is not None and self.now - before < days(60):
+            # They ended something else, or this, a while ago, and were asked then.
+            return self.part
+        await self.send("cancel_reason", valid_for=days(5))
         return self.help if await self._tell_us_why(days=10) else self.part
 
     async def help(self) -> Any:
@@ -59,7 +67,7 @@ class CancelSave(Journey):
             await self._help()
 
     async def part(self) -> None:
-        await self.send("cancel_goodbye", subscription=self._plan())
+        await self.send("cancel_goodbye")
 
     async def _tell_us_why(self, *, days: float) -> bool:
         answer = await self.wait(
@@ -73,7 +81,4 @@ class CancelSave(Journey):
         return True
 
     async def _help(self) -> None:
-        await self.send("cancel_help", valid_for=days(5), reason=self.memory["reason"], subscription=self._plan())
-
-    def _plan(self, **more: Any) -> dict[str, Any]:
-        return {"plan": self.entry.plan, "export_url": self.entry.export_url, **more}
+        await self.send("cancel_help", valid_for=days(5), reason=self.memory["reason"])

@@ -10,7 +10,7 @@ from workflows.base import TRANSACTIONAL, Journey, days, journey, on, once_per
     trigger=[on("card.expiring"), on("date.approaching", name="card_expiry")],
     audience="customers whose card on file is about to expire",
     goal="the next payment goes through without anybody having to hurry",
-    success=on("custom.card_updated", "invoice.paid"),
+    success=on("card.updated", "invoice.paid"),
     exits=[on("invoice.payment_failed"), on("subscription.canceled")],
     owner="billing",
     purpose=TRANSACTIONAL,

@@ -3,12 +3,13 @@
 from datetime import date, datetime
 from typing import Any
 
-from workflows.base import LIFECYCLE, Heard, Journey, always, days, hours, journey, on
+from workflows.base import LIFECYCLE, TRANSACTIONAL, Heard, Journey, always, days, hours, journey, on
+from workflows.moments import REPLIED
 
 BOOKED = on("meeting.booked")
 CANCELED = on("meeting.canceled")
 NO_SHOW = on("meeting.no_show")
-TALKING = on("conversation.started", "message.replied")
+TALKED = on("conversation.started")
 
 
 @journey(
@@ -18,17 +19,20 @@ TALKING = on("conversation.started", "message.replied")
     success=on("meeting.completed"),
     exits=[on("contact.erased")],
     owner="sales",
-    purpose=LIFECYCLE,
+    purpose=TRANSACTIONAL,
     reentry=always(),
     max_run=days(180),
     review_by=date(2027, 5, 1),
     key="meeting_id",
+    own_key_only=True,
 )
 class Consultation(Journey):
     """One run for each meeting. Its time may move, and then everything about it moves too.
 
     Calendars tell a move in two ways: the same meeting is booked again with another time, or it is canceled and
     another one booked, in any order. Who has another call anyway hears nothing of the one that fell through.
+
+    The mails are about an appointment of theirs and need no consent; the reminder, which may be a text, does.
     """
 
     async def prepare(self) -> Any:
@@ -43,7 +47,7 @@ class Consultation(Journey):
             news = await self._news(starts_at - days(1))
             if news is not None:
                 return self._after(news)
-            await self.send("meeting_reminder_text", channel="sms", valid_for=hours(20), meeting=self._meeting())
+            await self.send("meeting_reminder", purpose=LIFECYCLE, valid_for=hours(20), meeting=self._meeting())
         return self.meet
 
     async def meet(self) -> Any:
@@ -52,14 +56,14 @@ class Consultation(Journey):
         return self._after(news) if news is not None else None
 
     async def let_go(self) -> None:
-        if not self.memory.get("another") and await self.wait(BOOKED, TALKING, minutes=30) is None:
+        if not self.memory.get("another") and await self.wait(BOOKED, TALKED, REPLIED, minutes=30) is None:
             await self.send("booking_canceled", valid_for=days(2), meeting=self._meeting())
 
     async def ask_again(self) -> None:
-        if self.memory.get("another") or await self.wait(BOOKED, TALKING, hours=1) is not None:
+        if self.memory.get("another") or await self.wait(BOOKED, TALKED, REPLIED, hours=1) is not None:
             return
         await self.send("booking_no_show", valid_for=days(2), meeting=self._meeting())
-        if await self.wait(BOOKED, TALKING, days=1) is None:
+        if await self.wait(BOOKED, TALKED, REPLIED, days=1) is None:
             await self.send("call_no_show", channel="call", valid_for=days(3), meeting=self._meeting())
 
     async def _news(self, until: datetime) -> Heard | None:

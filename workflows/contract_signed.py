@@ -3,6 +3,7 @@
 from datetime import date
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING
 
 
 @journey(
@@ -10,7 +11,7 @@ from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
     audience="whoever signed",
     goal="the contact knows what happens next, and that somebody is glad",
     success=on("meeting.booked", "milestone.reached"),
-    exits=[on("purchase.refunded"), on("subscription.canceled")],
+    exits=[LEAVING],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=90),

@@ -4,14 +4,15 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.moments import IN_TALKS, REPLIED, TUNED_OUT
 
 
 @journey(
     trigger=on("date.approaching", name="birthday"),
     audience="contacts who told us their birthday, allow marketing e-mail and have a subject they come back to",
     goal="the contact gets the three best things on the subject they look into most",
-    success=[on("page.viewed"), on("message.clicked", machine=False), on("message.replied")],
-    exits=[on("conversation.started", "handoff.opened"), on("message.unsubscribed")],
+    success=[on("page.viewed"), on("message.clicked", machine=False), REPLIED],
+    exits=[IN_TALKS, TUNED_OUT],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=300),
@@ -27,10 +28,9 @@ class DateRelevant(Journey):
     """
 
     async def give(self) -> Any:
-        topics = (await self.facts()).topics
-        if not topics:
+        if not (await self.facts()).topics:
             return None
-        await self.send("date_relevant", valid_for=days(2), topic=topics[0])
+        await self.send("date_relevant", valid_for=days(2))
         return self.listen
 
     async def listen(self) -> None:

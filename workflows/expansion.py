@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
+from workflows.moments import IN_TALKS, LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
@@ -11,17 +12,7 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_
     audience="customers with whom it goes well: a strong relationship and no sign of trouble",
     goal="the customer hears of one thing that would help them further, while nothing has to be repaired first",
     success=on("purchase.completed", "meeting.booked"),
-    exits=[
-        on("ticket.opened"),
-        on("csat.answered", score=["bad", 1, 2]),
-        on("usage.fell"),
-        on("invoice.payment_failed"),
-        on("conversation.started"),
-        on("handoff.opened"),
-        on("message.replied"),
-        on("purchase.refunded"),
-        on("subscription.canceled"),
-    ],
+    exits=[*TROUBLE, IN_TALKS, LEAVING, NOTICE, on("invoice.payment_failed"), REPLIED],
     owner="sales",
     purpose=PROMOTIONAL,
     reentry=once_per(days=180),

@@ -3,7 +3,10 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import LIFECYCLE, Journey, days, journey, on, once
+from workflows.base import LIFECYCLE, PROMOTIONAL, Journey, always, days, journey, on
+
+INVITED = on("custom.invited")
+"""A person invites them to something: ``event``, ``starts_at``, ``url``."""
 
 
 @journey(
@@ -14,18 +17,25 @@ from workflows.base import LIFECYCLE, Journey, days, journey, on, once
     exits=[on("custom.vip_unmarked"), on("subscription.canceled")],
     owner="customer success",
     purpose=LIFECYCLE,
-    reentry=once(),
-    max_run=days(3650),
+    reentry=always(),
+    max_run=days(365),
     review_by=date(2027, 5, 1),
 )
 class HighValue(Journey):
-    """A standing promise, so the run lives as long as the relationship, and only a person ends it earlier."""
+    """A promise for a year, which only a person ends earlier.
+
+    After that it is up for review as any run that is exhausted: whoever looks at it marks them again, or does not.
+    """
 
     async def welcome(self) -> Any:
-        await self.send("vip_welcome")
+        if (await self.facts()).entered_before is None:
+            await self.send("vip_welcome")
         return self.review
 
     async def review(self) -> Any:
-        await self.sleep(days=90)
+        due = self.after(days=90)
+        while (invited := await self.wait(INVITED, until=due)) is not None:
+            event = {"name": invited.event, "starts_at": invited.starts_at, "url": invited.url}
+            await self.send("event_invitation", purpose=PROMOTIONAL, valid_for=days(7), event=event)
         await self.send("call_vip_review", channel="call")
         return self.review

@@ -3,7 +3,8 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
+from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING, NOTICE, REPLIED, UNHAPPY
 
 
 @journey(
@@ -11,24 +12,26 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
     audience="customers who buy much and with whom the relationship is strong",
     goal="an account we would miss gets early access, quicker help and an hour of thought, if it likes",
     success=on("custom.vip_marked"),
-    exits=[on("segment.left", segment="high_value"), on("subscription.canceled"), on("conversation.started")],
+    exits=[on("conversation.started"), UNHAPPY, LEAVING, NOTICE],
     owner="customer success",
     purpose=PROMOTIONAL,
-    reentry=once(),
+    reentry=once_per(days=365),
     max_run=days(60),
     review_by=date(2027, 5, 1),
 )
 class HighValueInvitation(Journey):
-    """Invites once in a life, a fortnight after the account has grown that large.
+    """Invites at most once a year, a fortnight after the account has grown that large.
 
     Whoever reads the answer marks the contact (``custom.vip_marked``), and ``HighValue`` takes it from there.
     """
 
     async def invite(self) -> Any:
         await self.sleep(days=14)
+        if "in:high_value" not in (await self.facts()).flags:
+            return None
         invited = await self.send("vip_invitation", valid_for=days(30))
         return self.listen if invited.status == "sent" else None
 
     async def listen(self) -> None:
-        if await self.wait(on("message.replied"), days=30) is not None:
+        if await self.wait(REPLIED, days=30) is not None:
             await self.hand_off("Wrote to us after we invited them to see new things first. If it is a yes, mark them.")

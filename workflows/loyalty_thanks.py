@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import IN_TALKS, REPLIED, TROUBLE
 
 CAME_BY = on("custom.store_visited")
 
@@ -12,8 +13,8 @@ CAME_BY = on("custom.store_visited")
     trigger=[on("loyalty.acted"), CAME_BY],
     audience="contacts who came by, helped somebody or told us how to get better",
     goal="the contact knows that it was noticed",
-    success=on("message.replied", "referral.made", "review.left"),
-    exits=[on("conversation.started", "handoff.opened"), on("ticket.opened")],
+    success=[on("referral.made", "review.left"), REPLIED],
+    exits=[*TROUBLE, IN_TALKS],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=60),

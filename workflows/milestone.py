@@ -1,20 +1,22 @@
 """A milestone that is worth a pause."""
 
 from datetime import date
+from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
     trigger=on("milestone.reached"),
     audience="customers beyond their first month",
     goal="the customer feels that somebody saw it",
-    success=on("review.left", "referral.made"),
-    exits=[on("ticket.opened"), on("purchase.refunded"), on("subscription.canceled")],
+    success=[on("review.left", "referral.made"), REPLIED],
+    exits=[*TROUBLE, LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=60),
-    max_run=days(14),
+    max_run=days(30),
     review_by=date(2027, 5, 1),
     only=["customer"],
     unless=["new_customer", "former"],
@@ -25,9 +27,12 @@ class Milestone(Journey):
     In the first month a milestone is a step of ``Onboarding``, and praise for each would cheapen it.
     """
 
-    async def recognise(self) -> None:
-        milestone = {"name": self.entry.milestone, "number": self.entry.number}
+    async def recognise(self) -> Any:
         if "strong" in (await self.facts()).flags:
-            await self.send("note_milestone", channel="note", milestone=milestone)
+            await self.send("note_milestone", channel="note")
         else:
-            await self.send("moment_milestone", valid_for=days(3), milestone=milestone)
+            await self.send("moment_milestone", valid_for=days(3))
+        return self.watch
+
+    async def watch(self) -> None:
+        await self.sleep(days=14)

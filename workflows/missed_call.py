@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, minutes, on
+from workflows.moments import REPLIED
 
 
 @journey(
@@ -19,18 +20,18 @@ from workflows.base import LIFECYCLE, Journey, always, days, journey, minutes, o
     review_by=date(2027, 5, 1),
 )
 class MissedCall(Journey):
-    """A text where that is allowed and soon enough to be understood; else a colleague rings back, and so they do once
-    the caller has answered the text.
+    """A few words on the channel that is best for the caller, where one is allowed and soon enough to be understood;
+    else a colleague rings back, and so they do once the caller has answered.
 
     The CRM knows people by e-mail address. A caller of whom there is only a number becomes a hand-off, so that the
     commonest case of all does not end in silence.
     """
 
     async def text(self) -> Any:
-        delivery = await self.send("missed_call_text", channel="sms", valid_for=minutes(15))
+        delivery = await self.send("missed_call", valid_for=minutes(15))
         if delivery.status not in ("sent", "unknown"):
             return self.ring_back
-        return self.ring_back if await self.wait(on("message.replied", channel="sms"), days=1) is not None else None
+        return self.ring_back if await self.wait(REPLIED, days=1) is not None else None
 
     async def ring_back(self) -> Any:
         task = await self.send("call_back", channel="call", valid_for=days(1))

@@ -4,35 +4,36 @@ from datetime import date, datetime
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, always, days, journey, on
+from workflows.moments import ASKED, REPLIED
 
 PRICING = on("page.viewed", page="pricing")
+TOOK_MORE = on("resource.downloaded")
 
 
 @journey(
     trigger=[PRICING, on("resource.downloaded", kind="case_study")],
-    audience="contacts who show that they are weighing us up and have bought nothing yet",
+    audience="known contacts who show that they are weighing us up, have bought nothing yet and talk with nobody",
     goal="the contact can tell whether this is right for them, and reaches a person when they want one",
     success=on("meeting.booked", "conversation.started", "purchase.completed"),
-    exits=[on("deal.stage_changed"), on("message.replied")],
+    exits=[on("deal.stage_changed"), REPLIED, ASKED],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=always(),
-    max_run=days(30),
+    max_run=days(45),
     review_by=date(2027, 5, 1),
-    unless=["customer"],
+    only=["known"],
+    unless=["customer", "in_talks"],
 )
 class Nurture(Journey):
     """Answers the question behind the visit; hands over when the score says that a person should.
 
     It starts at every sign of intent, so that a hand-off never waits for a re-entry rule; the mails themselves go
-    to a contact at most once in ninety days.
+    to a contact at most once in ninety days. While a person has the contact it does not start: nobody needs a second
+    alert for every look at the prices.
     """
 
     async def assess(self) -> Any:
         contact = await self.facts()
-        if any(hold.startswith(("handoff:", "conversation:")) for hold in contact.holds):
-            # A person has the contact already, and needs no second alert for every look at the prices.
-            return None
         if contact.hot and PRICING.matches(self.entry.type, self.entry.data):
             return self.hand_over
         last = contact.entered_before
@@ -66,8 +67,11 @@ class Nurture(Journey):
     async def _hot_visit(self, *, days: float) -> bool:
         """Waits for a pricing visit that brings the score over the threshold."""
         end = self.after(days=days)
-        while (visit := await self.wait(PRICING, until=end)) is not None:
+        while (news := await self.wait(PRICING, TOOK_MORE, until=end)) is not None:
+            if TOOK_MORE.matches(news.type, news.data):
+                # It may have begun a welcome, which takes a week.
+                return await self._hot_visit(days=8)
             if (await self.facts()).hot:
-                self.memory["visited_at"] = visit.occurred_at.isoformat()
+                self.memory["visited_at"] = news.occurred_at.isoformat()
                 return True
         return False

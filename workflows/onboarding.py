@@ -4,6 +4,7 @@ from datetime import date, datetime
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once
+from workflows.moments import LEAVING
 
 STEP = on("milestone.reached")
 FIRST_STEP = on("milestone.reached", "feature.used")
@@ -15,7 +16,7 @@ STUCK = on("onboarding.stuck")
     audience="new customers, from their first purchase on",
     goal="the customer always knows the next step, until what they bought does something for them",
     success=on("value.realized"),
-    exits=[on("purchase.refunded"), on("subscription.canceled")],
+    exits=[LEAVING, on("usage.fell")],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once(),
@@ -27,7 +28,8 @@ class Onboarding(Journey):
     """Follows what the customer does, where ``PostPurchaseEducation`` follows the calendar.
 
     The two stay apart because a lesson is due whether or not a step was taken. Both would answer the first step, so
-    this one leaves it to the lesson, and then keeps its distance for two days.
+    this one leaves it to the lesson, and then keeps its distance for two days. While a person helps, nobody is told
+    that they are stuck.
     """
 
     async def await_first_step(self) -> Any:
@@ -36,8 +38,10 @@ class Onboarding(Journey):
             return None
         if step.type == "onboarding.stuck":
             return self.unstick
-        self.memory["next"] = step.next
-        await self.sleep(days=2)
+        end = self.after(days=2)
+        while step is not None:
+            self.memory["next"] = step.next
+            step = await self.wait(STEP, until=end)
         return self.follow
 
     async def follow(self) -> Any:
@@ -55,7 +59,8 @@ class Onboarding(Journey):
         return self.follow
 
     async def unstick(self) -> Any:
-        await self.send("milestone_stuck", valid_for=days(5), milestone={"name": self.memory.get("next")})
+        if not (await self.facts()).holds:
+            await self.send("milestone_stuck", valid_for=days(5), milestone={"name": self.memory.get("next")})
         return self.follow
 
     @property

@@ -31,8 +31,6 @@ class PaymentRecovered(Journey):
         await self.send(
             "payment_recovered",
             valid_for=days(3),
-            invoice={"value": self.entry.value, "currency": self.entry.currency},
-            subscription={"plan": self.entry.plan},
         )
         return self.watch
 

@@ -1,27 +1,32 @@
 """The first thirty days with what was bought."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.base import LIFECYCLE, Journey, days, journey, on, once
+from workflows.moments import LEAVING
 
 FIRST_STEP = on("milestone.reached", "feature.used")
 
 
 @journey(
     trigger=on("purchase.completed"),
-    audience="customers, from the purchase on",
+    audience="new customers, from their first purchase on",
     goal="the customer gets the first real use out of what they bought within thirty days",
     success=on("value.realized"),
-    exits=[on("purchase.refunded"), on("subscription.canceled")],
+    exits=[LEAVING, on("usage.fell")],
     owner="customer success",
     purpose=LIFECYCLE,
-    reentry=once_per(days=180),
-    max_run=days(30),
+    reentry=once(),
+    max_run=days(35),
     review_by=date(2027, 5, 1),
+    only=["new_customer"],
 )
 class PostPurchaseEducation(Journey):
-    """One step at a time, and only while it is of use: after thirty days such content has lost its worth."""
+    """One step at a time, and only while it is of use: after thirty days such content has lost its worth.
+
+    Whoever buys again knows their way. Whose use has stopped needs help, which ``AtRiskCare`` offers, and no lesson.
+    """
 
     async def first_step(self) -> Any:
         await self.send("onboarding_first_step", valid_for=days(6))
@@ -39,5 +44,10 @@ class PostPurchaseEducation(Journey):
         return self.month
 
     async def month(self) -> None:
-        await self.sleep(days=13)
-        await self.send("onboarding_month", valid_for=days(2))
+        # It looks back on the month, so it does not come sooner for those who were quick.
+        await self.wait(until=self._bought + days(26))
+        await self.send("onboarding_month", valid_for=self._bought + days(30) - self.now)
+
+    @property
+    def _bought(self) -> datetime:
+        return self.entry.occurred_at

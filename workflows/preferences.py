@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once
+from workflows.moments import IN_TALKS, REPLIED
 
 SAID = on("resource.downloaded", "survey.answered")
 QUIZ = on("form.submitted", form="quiz")
@@ -14,10 +15,10 @@ QUIZ = on("form.submitted", form="quiz")
     audience="contacts of whom we do not know, after a month, what they care about",
     goal="the contact gets mail about their own subject, as often as suits them",
     success=[
-        on("message.replied"),
-        on("consent.granted", "consent.withdrawn", evidence="preference page"),
+        REPLIED,
+        on("contact.updated", "consent.granted", "consent.withdrawn", evidence="preference page"),
     ],
-    exits=[on("conversation.started"), on("handoff.opened"), on("meeting.booked"), on("purchase.completed")],
+    exits=[IN_TALKS, on("meeting.booked"), on("purchase.completed")],
     owner="lifecycle",
     purpose=LIFECYCLE,
     reentry=once(),

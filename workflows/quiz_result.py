@@ -3,7 +3,8 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import LIFECYCLE, Heard, Journey, always, days, journey, on
+from workflows.base import TRANSACTIONAL, Heard, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
 QUIZ = on("form.submitted", form="quiz")
 
@@ -12,16 +13,16 @@ QUIZ = on("form.submitted", form="quiz")
     trigger=QUIZ,
     audience="everybody who took a quiz and left an address for the result",
     goal="the contact sees their own answers, what follows from them, and one thing to begin with",
-    success=on("resource.downloaded", "meeting.booked", "conversation.started", "message.replied"),
+    success=[on("resource.downloaded", "meeting.booked", "conversation.started"), REPLIED],
     exits=[on("contact.erased")],
     owner="lifecycle",
-    purpose=LIFECYCLE,
+    purpose=TRANSACTIONAL,
     reentry=always(),
     max_run=days(60),
     review_by=date(2027, 5, 1),
 )
 class QuizResult(Journey):
-    """The result was asked for, so it comes at once and is not followed by anything they did not ask for.
+    """The result was asked for, so it comes at once, needs no other consent, and nothing follows it unasked.
 
     Who takes the quiz again within the week gets the new result.
     """

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.moments import IN_TALKS, REPLIED, TUNED_OUT
 
 
 @journey(
@@ -12,9 +13,12 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
     goal="the contact gets mail they want, or none",
     success=[
         on("message.opened", "message.clicked", machine=False),
-        on("message.replied", "page.viewed", "consent.granted", "purchase.completed"),
+        REPLIED,
+        on("page.viewed", "resource.downloaded", "form.submitted", "survey.answered"),
+        on("webinar.registered", "webinar.attended", "meeting.booked", "checkout.started", "purchase.completed"),
+        on("consent.granted"),
     ],
-    exits=[on("conversation.started", "handoff.opened"), on("message.unsubscribed", "message.complained")],
+    exits=[IN_TALKS, TUNED_OUT],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=180),
@@ -26,7 +30,8 @@ class Reengagement(Journey):
     """Admits the gap, offers a choice, and takes silence for an answer.
 
     Whoever has tuned out without unsubscribing must not be written to for ever: at the end their promotional consent is
-    withdrawn, as they could have done it themselves, and only a new word of theirs opens it again. A mail that may not
+    withdrawn, as they could have done it themselves, and only a new word of theirs opens it again. Whatever shows that
+    they still want something of us ends it before, whether or not a mail of ours had to do with it. A mail that may not
     go out ends the run, since silence after a mail that nobody got is no answer.
     """
 

@@ -3,23 +3,15 @@
 from datetime import date
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.moments import IN_TALKS, LEAVING, NOTICE, TROUBLE
 
 
 @journey(
-    trigger=[on("review.left", rating=5), on("nps.answered", score=[9, 10])],
+    trigger=[on("review.left", rating=5), on("nps.answered", mood="good")],
     audience="customers with a strong relationship who have just said that it works",
     goal="somebody the customer knows gets the same help, if the customer likes to say so",
     success=on("referral.made"),
-    exits=[
-        on("ticket.opened"),
-        on("csat.answered", score=["bad", 1, 2]),
-        on("usage.fell"),
-        on("invoice.payment_failed"),
-        on("conversation.started"),
-        on("handoff.opened"),
-        on("purchase.refunded"),
-        on("subscription.canceled"),
-    ],
+    exits=[*TROUBLE, IN_TALKS, LEAVING, NOTICE, on("invoice.payment_failed")],
     owner="marketing",
     purpose=PROMOTIONAL,
     reentry=once_per(days=180),

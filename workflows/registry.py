@@ -7,6 +7,7 @@ from workflows.adoption_tip import AdoptionTip
 from workflows.anniversary import Anniversary
 from workflows.at_risk_care import AtRiskCare
 from workflows.base import Journey
+from workflows.broadcast import Broadcast
 from workflows.browse_follow_up import BrowseFollowUp
 from workflows.cancel_save import CancelSave
 from workflows.card_expiring import CardExpiring
@@ -81,6 +82,7 @@ JOURNEYS: tuple[type[Journey], ...] = (
     Reengagement,
     SupportFollowUp,
     WinBack,
+    Broadcast,
 )
 
 CARDS: tuple[Card, ...] = tuple(card_of(cls) for cls in JOURNEYS)

@@ -4,10 +4,10 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, days, journey, on, once
+from workflows.moments import NOTICE
 
-# A run is not told what is called name, not even a date's; the days tell the renewal from other dates.
-IN_45_DAYS = on("date.approaching", days=45)
-IN_30_DAYS = on("date.approaching", days=30)
+IN_45_DAYS = on("date.approaching", name="renewal", days=45)
+IN_30_DAYS = on("date.approaching", name="renewal", days=30)
 
 
 @journey(
@@ -15,13 +15,14 @@ IN_30_DAYS = on("date.approaching", days=30)
     audience="customers whose subscription renews within sixty days",
     goal="the customer decides in good time and with the facts, whichever way",
     success=on("subscription.renewed"),
-    exits=[on("subscription.canceled"), on("custom.stripe_cancel_scheduled")],
+    exits=[on("subscription.canceled"), NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once(),
     max_run=days(75),
     review_by=date(2027, 5, 1),
     key="date",
+    shared_key=True,
     newest_only=True,
     unless=["former"],
 )
@@ -34,7 +35,7 @@ class Renewal(Journey):
     """
 
     async def announce(self) -> Any:
-        await self.send("renewal_notice", purpose=TRANSACTIONAL, valid_for=days(14), renewal={"date": self.entry.date})
+        await self.send("renewal_notice", purpose=TRANSACTIONAL, valid_for=days(14))
         if self.entry.days == 30:
             return self.show_value
         if self.entry.days == 45 or await self.wait(IN_45_DAYS, days=20) is not None:
@@ -43,11 +44,11 @@ class Renewal(Journey):
 
     async def call(self) -> Any:
         if "strong" in (await self.facts()).flags:
-            await self.send("call_renewal", channel="call", renewal={"date": self.entry.date}, days=45)
+            await self.send("call_renewal", channel="call", days=45)
         return self.show_value if await self.wait(IN_30_DAYS, days=20) is not None else None
 
     async def show_value(self) -> None:
         if not (await self.facts()).holds:
             # With a ticket open or a person talking to them, a look back at the good of the year would be deaf.
-            await self.send("renewal_value", valid_for=days(10), renewal={"date": self.entry.date})
+            await self.send("renewal_value", valid_for=days(10))
         await self.sleep(days=35)

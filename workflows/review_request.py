@@ -3,6 +3,7 @@
 from datetime import date
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
+from workflows.moments import IN_TALKS, LEAVING, NOTICE, TROUBLE
 
 
 @journey(
@@ -10,15 +11,7 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_
     audience="customers who have just reached something, and had no trouble around it",
     goal="others who weigh us up can read how it really is",
     success=on("review.left"),
-    exits=[
-        on("ticket.opened"),
-        on("csat.answered", score=["bad", 1, 2]),
-        on("usage.fell"),
-        on("conversation.started"),
-        on("handoff.opened"),
-        on("purchase.refunded"),
-        on("subscription.canceled"),
-    ],
+    exits=[*TROUBLE, IN_TALKS, LEAVING, NOTICE, on("invoice.payment_failed")],
     owner="marketing",
     purpose=PROMOTIONAL,
     reentry=once_per(days=365),

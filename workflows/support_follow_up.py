@@ -4,8 +4,9 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
-UNHAPPY = on("csat.answered", score=["bad", 1, 2])
+UNHAPPY = on("csat.answered", mood="bad")
 
 
 @journey(
@@ -13,8 +14,8 @@ UNHAPPY = on("csat.answered", score=["bad", 1, 2])
     trigger=on("ticket.solved", status=[None, "solved", "closed"]),
     audience="whoever had a ticket that was solved",
     goal="the customer's problem stays solved, or a person takes it up again",
-    success=on("csat.answered", score=["good", "great", 4, 5]),
-    exits=[on("ticket.opened"), on("conversation.started"), on("message.replied")],
+    success=on("csat.answered", mood="good"),
+    exits=[on("ticket.opened"), on("conversation.started"), REPLIED],
     owner="support",
     purpose=LIFECYCLE,
     reentry=always(),
@@ -35,8 +36,7 @@ class SupportFollowUp(Journey):
     async def ask(self) -> Any:
         if (await self.facts()).holds:
             return None
-        ticket = {"subject": self.entry.subject, "yes_url": self.entry.yes_url, "no_url": self.entry.no_url}
-        await self.send("support_followup", valid_for=days(3), ticket=ticket)
+        await self.send("support_followup", valid_for=days(3))
         return self.call if await self._unhappy(days=13) else None
 
     async def call(self) -> None:

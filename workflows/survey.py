@@ -4,10 +4,7 @@ from datetime import date
 from typing import Any
 
 from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
-
-NAME = "three-questions"
-INCENTIVE = "the worksheet we use in our own first meetings, as a file you can print"
-SURVEY = {"url": "https://www.example.com/ask/three-questions", "incentive": INCENTIVE, "minutes": 2}
+from workflows.moments import ASKED, IN_TALKS, LEAVING, NOTICE, REPLIED, TROUBLE
 
 
 @journey(
@@ -15,19 +12,20 @@ SURVEY = {"url": "https://www.example.com/ask/three-questions", "incentive": INC
     audience="leads and customers who read what we send and are well with us",
     goal="the contact gets mail about what they work on, and a worksheet for their time",
     success=on("survey.answered"),
-    exits=[on("conversation.started"), on("handoff.opened"), on("ticket.opened"), on("message.replied")],
+    exits=[*TROUBLE, IN_TALKS, NOTICE, LEAVING, ASKED, REPLIED],
     owner="lifecycle",
     purpose=PROMOTIONAL,
     reentry=once_per(days=365),
     max_run=days(21),
     review_by=date(2027, 5, 1),
     only=["known"],
-    unless=["in_talks", "at_risk", "lapsed", "former"],
+    unless=["in_talks", "new_customer", "at_risk", "lapsed", "former"],
 )
 class Survey(Journey):
     """Asks only those who read us anyway: to them it is worth something that we stop guessing.
 
-    It asks once and does not remind. The answers are thanked for by ``SurveyThanks``.
+    The first month with what was bought is for its lessons. It asks once and does not remind. The answers are thanked
+    for by ``SurveyThanks``.
     """
 
     async def choose_a_moment(self) -> Any:
@@ -36,5 +34,5 @@ class Survey(Journey):
         return self.ask
 
     async def ask(self) -> None:
-        await self.send("survey_three_questions", valid_for=days(5), survey=SURVEY)
+        await self.send("survey_three_questions", valid_for=days(5))
         await self.sleep(days=14)

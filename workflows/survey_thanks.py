@@ -3,9 +3,6 @@
 from datetime import date
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, on
-from workflows.survey import INCENTIVE, NAME
-
-GIFT = {"url": "https://www.example.com/ask/worksheet", "incentive": INCENTIVE}
 
 
 @journey(
@@ -28,5 +25,5 @@ class SurveyThanks(Journey):
     """
 
     async def thank(self) -> None:
-        await self.send("survey_thanks", valid_for=days(5), survey=GIFT if self.entry.survey == NAME else None)
+        await self.send("survey_thanks", valid_for=days(5))
         await self.sleep(days=3)

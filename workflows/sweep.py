@@ -8,7 +8,7 @@ from temporalio import workflow
 from activities import signatures as ask
 from contacts.clock import Clock
 
-_PAGES_A_HISTORY = 100
+PAGES_A_HISTORY = 100
 
 
 @dataclass
@@ -46,6 +46,6 @@ class Sweep:
             if page.last is None:
                 return f"{start.looked_at} contacts looked at, {start.recorded} events recorded"
             pages += 1
-            if pages == _PAGES_A_HISTORY:
+            if pages == PAGES_A_HISTORY:
                 start.now = now
                 workflow.continue_as_new(start)

@@ -4,8 +4,9 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING, NOTICE, REPLIED, UNHAPPY
 
-ANSWER = on("message.replied", "survey.answered", "conversation.started")
+ANSWER = on("survey.answered", "conversation.started")
 SILENT = on("usage.fell", "support.silent")
 STUCK = on("onboarding.stuck")
 
@@ -15,7 +16,7 @@ STUCK = on("onboarding.stuck")
     audience="customers, six weeks after a purchase, who have shown us no result yet",
     goal="the customer gets what they came for, or hears from us honestly that they will not",
     success=on("value.realized"),
-    exits=[on("purchase.refunded"), on("subscription.canceled")],
+    exits=[UNHAPPY, LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=365),
@@ -38,5 +39,5 @@ class ValueCheck(Journey):
         return self.hear
 
     async def hear(self) -> None:
-        if await self.wait(ANSWER, SILENT, STUCK, days=8) is None and not (await self.facts()).holds:
+        if await self.wait(REPLIED, ANSWER, SILENT, STUCK, days=8) is None and not (await self.facts()).holds:
             await self.send("call_value_check", channel="call", days=53)

@@ -4,14 +4,15 @@ from datetime import date
 from typing import Any
 
 from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
+from workflows.moments import LEAVING, NOTICE, REPLIED
 
 
 @journey(
     trigger=on("value.realized"),
     audience="customers who have just got a result",
     goal="the customer sees what they have achieved, and that it was noticed",
-    success=on("review.left", "referral.made"),
-    exits=[on("purchase.refunded"), on("subscription.canceled")],
+    success=[on("review.left", "referral.made"), REPLIED],
+    exits=[LEAVING, NOTICE],
     owner="customer success",
     purpose=LIFECYCLE,
     reentry=once_per(days=180),
@@ -26,12 +27,15 @@ class ValueRealized(Journey):
     async def look(self) -> Any:
         return self.praise if (await self.facts()).entered_before else self.celebrate
 
-    async def celebrate(self) -> None:
-        milestone = {"name": self.entry.milestone, "number": self.entry.number}
-        await self.send("moment_first_value", valid_for=days(3), milestone=milestone)
+    async def celebrate(self) -> Any:
+        await self.send("moment_first_value", valid_for=days(3))
         if await self.approval("a small present for the first result", days=7):
-            await self.send("gift_first_value", channel="gift", milestone=milestone)
+            await self.send("gift_first_value", channel="gift")
+        return self.watch
 
-    async def praise(self) -> None:
-        milestone = {"name": self.entry.milestone, "number": self.entry.number}
-        await self.send("moment_success", valid_for=days(3), milestone=milestone)
+    async def praise(self) -> Any:
+        await self.send("moment_success", valid_for=days(3))
+        return self.watch
+
+    async def watch(self) -> None:
+        await self.sleep(days=14)

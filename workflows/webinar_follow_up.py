@@ -3,13 +3,14 @@
 from datetime import date
 
 from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+from workflows.moments import REPLIED
 
 
 @journey(
     trigger=on("webinar.attended"),
     audience="everybody who came to a session, leads and customers alike",
     goal="the attendee does one thing with what they heard, and has it at hand when they want it again",
-    success=on("resource.downloaded", "meeting.booked", "conversation.started", "message.replied"),
+    success=[on("resource.downloaded", "meeting.booked", "conversation.started"), REPLIED],
     exits=[on("contact.erased")],
     owner="lifecycle",
     purpose=LIFECYCLE,
@@ -25,6 +26,5 @@ class WebinarFollowUp(Journey):
     """
 
     async def sum_up(self) -> None:
-        webinar = {"name": self.entry.webinar, "recording_url": self.entry.recording_url}
-        await self.send("webinar_followup", valid_for=days(3), webinar=webinar)
+        await self.send("webinar_followup", valid_for=days(3))
         await self.sleep(days=3)

@@ -3,21 +3,27 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
+from workflows.base import PROMOTIONAL, Journey, days, journey, often, on, once_per
+from workflows.moments import IN_TALKS, REPLIED
+
+ANSWERED = on("form.submitted", form=("contact", "question", "demo", "callback", "quiz"))
 
 
 @journey(
-    trigger=[on("resource.downloaded"), on("contact.identified", first=True)],
+    trigger=[
+        often(on("resource.downloaded"), times=1, days=1, without=ANSWERED),
+        often(on("contact.identified", first=True), times=1, days=1, without=ANSWERED),
+    ],
     audience="new contacts who allow marketing e-mail and have bought nothing yet",
     goal="the contact gets further with the problem they came for and knows where to turn next",
     success=on("meeting.booked", "purchase.completed"),
     exits=[
-        on("conversation.started"),
-        on("handoff.opened"),
+        IN_TALKS,
+        REPLIED,
+        ANSWERED,
         on("page.viewed", page="pricing"),
         on("resource.downloaded", kind="case_study"),
         on("webinar.attended"),
-        on("form.submitted", form=("contact", "question", "demo", "callback", "quiz")),
     ],
     owner="lifecycle",
     purpose=PROMOTIONAL,
@@ -25,14 +31,14 @@ from workflows.base import PROMOTIONAL, Journey, days, journey, on, once_per
     max_run=days(21),
     review_by=date(2027, 5, 1),
     only=["known"],
-    unless=["customer"],
+    unless=["customer", "in_talks"],
 )
 class Welcome(Journey):
     """Names what the contact came for, then follows that problem.
 
     Who weighs us up (looks at the pricing page, takes a case study) has a new question: that ends the welcome, and
     ``Nurture`` takes it from there. A question, a quiz and a session are answered by ``LeadAnswer``, ``QuizResult`` and
-    ``WebinarFollowUp``, and the answer is welcome enough.
+    ``WebinarFollowUp``, and the answer is welcome enough, in whichever order a form and its contact are told to us.
     """
 
     async def greet(self) -> Any:

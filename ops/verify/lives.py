@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from contacts import facts as facts_module
 from contacts import gate, routing
-from contacts.facts import Facts, Hold
+from contacts.facts import Facts
 from contacts.gate import Check, Drop, Past, Situation, Wait
 from contacts.policy import Policy
 from contacts.specs import Card, Happening
@@ -21,7 +21,8 @@ from ops.verify.findings import Finding
 from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
 
 _CHECKS: tuple[Check, ...] = (
-    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held, gate.quiet, gate.capped,
+    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held, gate.quiet, gate.stated,
+    gate.capped,
 )  # fmt: skip
 
 _NO_EXCUSE = ("erased", "exited", "consent_withdrawn", "suppressed")
@@ -70,6 +71,7 @@ class _Again:
         self._past: defaultdict[str, list[Past]] = defaultdict(list)
         self._kept: dict[str, str] = {}
         self._should_be_over: dict[str, str] = {}
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
 
     def findings(self) -> Iterator[Finding]:
         for act in in_order(self._life):
@@ -79,13 +81,14 @@ class _Again:
                 yield from self._exits_missed(act)
                 known = self._facts_of(act.contact_id)
                 self._facts[act.contact_id] = facts_module.apply(known, act.event, self._rules.policy)
+                self._known[act.contact_id].add(act.event.id)
             else:
                 yield from self._forbidden(act)
                 if act.takes_slot:
                     ask = act.ask
                     past = Past(ask.key, ask.channel, ask.purpose, ask.now)
                     self._past[self._owner(self._runs[act.run_id])].append(past)
-        yield from _lost(self._facts_of(self._life.facts.contact_id), self._life.facts)
+        yield from _lost(self._facts_of(self._life.facts.contact_id), self._life, self._rules.policy)
 
     def _facts_of(self, contact_id: str) -> Facts:
         return self._facts.get(contact_id) or Facts(contact_id)
@@ -103,6 +106,7 @@ class _Again:
         both = (self._facts_of(merged.kept), self._facts_of(merged.gone))
         self._facts[merged.kept] = facts_module.merge(*both, half_life)
         self._past[merged.kept] += self._past.pop(merged.gone, [])
+        self._known[merged.kept] |= self._known.pop(merged.gone, set())
 
     # Claims.
 
@@ -112,8 +116,7 @@ class _Again:
         run = self._runs[claim.run_id]
         who = self._owner(run)
         same_policy = claim.policy_version == self._rules.policy.version
-        facts = self._facts_of(who)
-        facts = replace(facts, holds={h.name: h for h in self._holds_then(facts, same_policy)})
+        facts = self._facts_then(who, same_policy)
         ended_by = self._ended_by(run, claim.act)
         situation = Situation(facts, ended_by, self._past[who])
         for check in _CHECKS:
@@ -129,14 +132,25 @@ class _Again:
             return run.exit_event or run.id
         return self._should_be_over.get(run.id)
 
-    def _holds_then(self, facts: Facts, same_policy: bool) -> Iterator[Hold]:
-        """The holds; each ends when the policy said that it would, on the day it was opened."""
-        for hold in facts.holds.values():
-            stored = self._life.facts.holds.get(hold.name)
-            if stored is not None and stored.opened_at == hold.opened_at:
-                yield replace(hold, expires_at=stored.expires_at)
-            elif same_policy:
-                yield hold
+    def _facts_then(self, contact_id: str, same_policy: bool) -> Facts:
+        """What was true then. What an event means for consents and holds is for the policy of its day to say.
+
+        So a stored consent counts that only such a policy can have made of an event, and a hold lasts as it was stored.
+        """
+        facts, stored = self._facts_of(contact_id), self._life.facts
+        consents, holds = dict(facts.consents), dict(facts.holds)
+        for name, consent in stored.consents.items():
+            if consent.event_id in self._known[contact_id] and (
+                name not in consents or consent.outweighs(consents[name])
+            ):
+                consents[name] = consent
+        for name, hold in facts.holds.items():
+            as_stored = stored.holds.get(name)
+            if as_stored is not None and as_stored.opened_at == hold.opened_at:
+                holds[name] = replace(hold, expires_at=as_stored.expires_at)
+            elif not same_policy:
+                del holds[name]
+        return replace(facts, consents=consents, holds=holds)
 
     def _claimed_all_the_same(self, claim: Claimed, verdict: Wait | Drop, ended_by: str | None) -> Finding:
         ask = claim.ask
@@ -199,6 +213,7 @@ class _Again:
             key=run.key,
             entered_at=run.entered_at,
             open=is_open,
+            entry=run.entry,
         )
 
 
@@ -212,29 +227,42 @@ def _no_policy_excuses(verdict: Wait | Drop) -> bool:
     return verdict.reason in _NO_EXCUSE or verdict.reason.startswith("hold_")
 
 
-def _lost(anew: Facts, stored: Facts) -> Iterator[Finding]:
-    """Facts that do not show what the events say. Only those that no policy has a part in, and that the gate reads."""
-    said, shown = _words(anew), _words(stored)
+_OUTRIGHT = ("consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained")
+"""What says yes or no under every policy."""
+
+
+def _lost(anew: Facts, life: Life, policy: Policy) -> Iterator[Finding]:
+    """Facts that do not show what the events say: those that the gate reads, and that no policy has a part in."""
+    said, shown = _words(anew), _words(life.facts)
     for name in sorted(said.keys() | shown.keys()):
         if said.get(name) != shown.get(name):
-            what = f"the contact's facts do not show {name} as the events say it"
-            event = said.get(name, ("", ""))[1]
-            yield Finding("fact-lost", stored.contact_id, what, {"event": str(event)} if event else {})
+            yield _not_shown(life, name, said[name][1] if name in said else None)
+    outright = Facts(life.facts.contact_id)
+    for stored in life.events:
+        if stored.event.type in _OUTRIGHT:
+            outright = facts_module.apply(outright, stored.event, policy)
+    for name, word in outright.consents.items():
+        kept = life.facts.consents.get(name)
+        # A policy may make a consent of what was said later elsewhere, and that counts more.
+        if kept is None or word.outweighs(kept):
+            yield _not_shown(life, f"consent {name}", word.event_id)
 
 
-def _words(facts: Facts) -> dict[str, tuple[object, object]]:
+def _words(facts: Facts) -> dict[str, tuple[object, str | None]]:
     """What is said of a contact, by name: the value, and the event that said it where that is kept."""
-    words: dict[str, tuple[object, object]] = {}
-    for name, consent in facts.consents.items():
-        if not consent.implied:
-            words[f"consent {name}"] = (consent.granted, consent.event_id)
+    words: dict[str, tuple[object, str | None]] = {}
     for name, suppression in facts.suppressions.items():
         words[f"suppression {name}"] = (suppression.reason, suppression.event_id)
     for name in ("email", "phone", "timezone"):
         if name in facts.profile:
             words[f"profile {name}"] = (facts.get(name), facts.profile[name].event_id)
     for name, hold in facts.holds.items():
-        words[f"hold {name}"] = ((hold.opened_at, hold.released_at), "")
+        words[f"hold {name}"] = ((hold.opened_at, hold.released_at), None)
     if facts.erased_at is not None:
-        words["erasure"] = (facts.erased_at, "")
+        words["erasure"] = (facts.erased_at, None)
     return words
+
+
+def _not_shown(life: Life, name: str, event: str | None) -> Finding:
+    what = f"the contact's facts do not show {name} as the events say it"
+    return Finding("fact-lost", life.facts.contact_id, what, {"event": event} if event else {})

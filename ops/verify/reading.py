@@ -103,7 +103,7 @@ def _stored(row: Any) -> Stored:
 
 def _keys(stored: Iterable[Stored], cards: Sequence[Card]) -> set[tuple[str, str]]:
     """The (journey, key) pairs whose runs the events may end."""
-    keyed = [(card, card.key) for card in cards if card.key is not None]
+    keyed = [(card, card.key) for card in cards if card.key is not None and not card.shared_key]
     return {
         (card.name, str(s.event.data[key]))
         for s in stored
@@ -131,6 +131,7 @@ async def _runs(conn: AsyncConnection, which: sa.ColumnElement[bool]) -> list[Ru
         sa.select(
             runs,
             entry.c.act.label("entry_act"),
+            entry.c.data.label("entry"),
             sa.func.coalesce(entry.c.stored_for, entry.c.contact_id).label("entered_for"),
             (~waiting.where(dispatches.c.kind == "start").exists()).label("start_landed"),
             (~waiting.exists()).label("all_landed"),

@@ -1,8 +1,9 @@
 """What the tables say, as values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from contacts.facts import Facts
 from contacts.gate import Ask
@@ -58,6 +59,7 @@ class RunRow:
     Attributes:
         entered_for: Whose it was when it began; ``contact_id`` is whose it is now.
         entry_act, exit_act: The numbers of its beginning and of its exit.
+        entry: The data of the event that began it.
         start_landed: Temporal has been told to start it.
         all_landed: Temporal has been told everything there is to tell of it.
     """
@@ -71,6 +73,7 @@ class RunRow:
     entered_at: datetime
     started_at: datetime
     entry_act: int | None
+    entry: Mapping[str, Any]
     stage: str | None
     next_wake: datetime | None
     exit_event: str | None

@@ -1,6 +1,7 @@
 """What Temporal says, as values."""
 
 from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -10,11 +11,28 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.signatures import DELIVER
+from ops import temporal
+from ops.installation import Installation
+from ops.output import Failure
 from ops.verify.agreement import Execution
 from ops.verify.deliveries import Delivered, History
 from workflows import search_attributes as attributes
 
 _JOURNEYS = 'WorkflowId STARTS_WITH "journey/"'
+
+
+@asynccontextmanager
+async def connected(here: Installation) -> AsyncIterator[Client]:
+    """The installation's Temporal server, for as long as the block runs.
+
+    Raises:
+        Failure: It does not answer.
+    """
+    client = await temporal.reach(here.temporal_address)
+    try:
+        yield client
+    except RPCError as error:
+        raise Failure(f"Temporal: {error.message.splitlines()[0] if error.message else error.status.name}") from None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the messages talk about: one file per topic, the lessons after a purchase, the thanks per entry point.
+"""What the messages talk about: one file per topic, lessons after a purchase, thanks per entry point, our questions.
 
 The files are copy, written by people for people; everything in them is checked when they are loaded.
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 FALLBACK = "general"
 
@@ -67,14 +67,22 @@ class Proof(_Model):
 
 
 class Case(_Model):
-    """A case study: what was done, step by step, and what it brought."""
+    """A case study: what was done, step by step, and what it brought; ``kind`` is a choice of ``shop_kind``."""
 
+    kind: _Slug
     headline: _Subject
     shop: _Copy
     situation: _Copy
     done: tuple[_Copy, ...]
     result: _Copy
     url: _Link
+
+
+class Change(_Model):
+    """What has changed about a topic lately, and what we would do about it."""
+
+    what: _Copy
+    do: _Copy
 
 
 class Topic(_Model):
@@ -84,6 +92,7 @@ class Topic(_Model):
         name: Completes "about ...", as in "being found in search".
         problem: One sentence, as the contact would put it.
         resources: Three, in the order of use.
+        cases: Of shops of different kinds; ask through ``case``.
         worth_it: Signs that solving it now pays; ``not_yet`` says when it does not.
         question: What a good consultant would ask first.
     """
@@ -94,7 +103,8 @@ class Topic(_Model):
     resources: tuple[Resource, Resource, Resource]
     mistake: Mistake
     proof: Proof
-    case: Case
+    cases: tuple[Case, ...] = Field(min_length=1)
+    changed: Change
     worth_it: tuple[_Copy, ...]
     not_yet: _Copy
     question: _Copy
@@ -106,6 +116,10 @@ class Topic(_Model):
             taken: The slug of what they have; anything else takes nothing away.
         """
         return tuple(r for r in self.resources if r.slug != taken)[:2]
+
+    def case(self, kind: str = "") -> Case:
+        """The case of a shop of that kind; else the first."""
+        return next((case for case in self.cases if case.kind == kind), self.cases[0])
 
 
 class Guide(_Model):
@@ -127,6 +141,29 @@ class Lesson(_Model):
     guide: Guide
 
 
+class Choice(_Model):
+    """An answer to choose.
+
+    Attributes:
+        says: The choice in words.
+        reply: What we have to say to it; empty where that is nothing.
+        topic: The topic it makes the contact's own.
+    """
+
+    says: _Copy
+    reply: str = ""
+    topic: _Slug | None = None
+
+
+class Question(_Model):
+    """What a form or a survey asks; ``what`` completes "you told us ..."."""
+
+    slug: _Slug
+    asked: _Copy
+    what: _Copy
+    choices: dict[_Slug, Choice] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Taken:
     """What a contact took: a resource of ours, or the name it was reported under.
@@ -146,6 +183,7 @@ class Content:
     topics: Mapping[str, Topic]
     lessons: Mapping[str, Lesson]
     thanks: Mapping[str, str]
+    questions: Mapping[str, Question]
 
     def topic(self, slug: str, taken: Taken | None = None) -> Topic:
         """The topic of that slug; else the one the taken resource belongs to; else the general one."""
@@ -177,29 +215,47 @@ class Content:
         """How to thank somebody for coming in there: ``form.submitted`` and ``form:contact`` are both ``form``."""
         return self.thanks.get(re.split(r"[^a-z0-9]", entry_point.strip().casefold(), maxsplit=1)[0])
 
+    def topic_told(self, question: str, answer: Any) -> str | None:
+        """The topic that an answer makes the contact's own, if it does."""
+        known = self.questions.get(question)
+        given = answer if isinstance(answer, list | tuple) else [answer]
+        chosen = [known.choices[a] for a in given if isinstance(a, str) and a in known.choices] if known else []
+        return next((choice.topic for choice in chosen if choice.topic), None)
+
 
 def load(folder: Path) -> Content:
     """Reads and checks every file of a content folder.
 
     Raises:
-        ContentError: A file is malformed, a slug is used twice, or the general topic is missing.
+        ContentError: A file is malformed, a slug is used twice, a slug leads nowhere, or the general topic is missing.
     """
     lessons = _read(folder / "lessons.yaml", TypeAdapter(tuple[Lesson, ...]))
     thanks = _read(folder / "entry_points.yaml", TypeAdapter(dict[str, _Copy]))
-    shared = {"lessons.yaml", "entry_points.yaml"}
+    questions = _read(folder / "questions.yaml", TypeAdapter(tuple[Question, ...]))
+    shared = {"lessons.yaml", "entry_points.yaml", "questions.yaml"}
     topics = [_read(f, TypeAdapter(Topic)) for f in sorted(folder.glob("*.yaml")) if f.name not in shared]
 
     for kind, slugs in (
         ("topic", [t.slug for t in topics]),
         ("resource", [r.slug for t in topics for r in t.resources]),
         ("lesson", [lesson.slug for lesson in lessons]),
+        ("question", [question.slug for question in questions]),
     ):
         for slug in slugs:
             if slugs.count(slug) > 1:
                 raise ContentError(f"{folder.name}: the {kind} {slug} is there twice")
     if FALLBACK not in {t.slug for t in topics}:
         raise ContentError(f"{folder.name}: the topic {FALLBACK} is missing")
-    return Content({t.slug: t for t in topics}, {lesson.slug: lesson for lesson in lessons}, thanks)
+    by_slug = {question.slug: question for question in questions}
+    kinds = by_slug["shop_kind"].choices.keys() if "shop_kind" in by_slug else ()
+    for kind, used, there in (
+        ("topic", [c.topic for q in questions for c in q.choices.values() if c.topic], {t.slug for t in topics}),
+        ("kind of shop", [case.kind for topic in topics for case in topic.cases], kinds),
+    ):
+        for slug in used:
+            if slug not in there:
+                raise ContentError(f"{folder.name}: there is no {kind} {slug}")
+    return Content({t.slug: t for t in topics}, {lesson.slug: lesson for lesson in lessons}, thanks, by_slug)
 
 
 def _read(file: Path, shape: TypeAdapter[_T]) -> _T:

@@ -101,7 +101,12 @@ class House:
             channel="email",
             purpose="promotional",
             asked_at=MORNING,
-            entry={"id": "e", "type": "resource.downloaded", "data": {"resource": "seo-guide", "topic": "seo"}},
+            entry={
+                "id": "e",
+                "type": "resource.downloaded",
+                "occurred_at": MORNING.isoformat(),
+                "data": {"resource": "seo-guide", "topic": "seo"},
+            },
         )
         if changes.get("purpose") == "transactional":
             # The mails we have are no transactional ones: they want a link to opt out.

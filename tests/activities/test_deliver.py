@@ -8,9 +8,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
+from connectors.errands import Errands
 from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
-from connectors.recording import LookedUp, Recording, Sent
+from connectors.recording import LookedUp, Recording, Sent, Tasked
 from contacts import tables
+from contacts.claims import Gate
 from contacts.clock import Clock
 from tests.activities.conftest import MORNING, House
 
@@ -31,6 +33,49 @@ async def test_sent(house: House, attempt: ActivityEnvironment) -> None:
     assert touch.template_hash
     [line] = await house.told("touch")
     assert (line["touch"], line["status"], line["subject"]) == ("welcome", "sent", message.subject)
+
+
+@pytest.mark.parametrize(
+    ("channel", "template", "words"),
+    [
+        ("note", "note_contract_signed", "Dear Alice"),
+        ("note", "note_milestone", "well done"),
+        ("note", "note_help_received", "Thank you for telling us what was wrong"),
+        ("gift", "gift_first_value", "Ask first whether they may accept presents at work"),
+        ("gift", "gift_anniversary", "Thank you for staying"),
+        ("mail", "letter_thank_you", "It is to thank you"),
+        ("call", "call_at_risk", "No discount"),
+    ],
+)
+async def test_what_a_person_does_becomes_a_task_with_a_day_and_the_words(
+    house: House, attempt: ActivityEnvironment, channel: str, template: str, words: str
+) -> None:
+    deliver = replace(house.deliver, senders={channel: Errands(house.outside)})
+    request = house.touch(template, channel=channel, purpose="lifecycle")
+    assert (await attempt.run(deliver.deliver, request)).status == "sent"
+    [asked] = house.calls(Tasked)
+    assert asked.task.key == request.key
+    assert asked.task.due == MORNING + timedelta(days=1)
+    assert "Alice" in asked.task.title + asked.task.body
+    assert words in " ".join(asked.task.body.split())
+
+
+async def test_one_present_or_card_a_week(house: House, attempt: ActivityEnvironment, frozen: None) -> None:
+    deliver = replace(house.deliver, senders={c: Errands(house.outside) for c in ("note", "gift")})
+    card = house.touch("note_milestone", channel="note", purpose="lifecycle")
+    gift = replace(house.touch("gift_first_value", channel="gift", purpose="lifecycle"), key="another")
+    assert (await attempt.run(deliver.deliver, card)).status == "sent"
+    later = await attempt.run(deliver.deliver, gift)
+    assert (later.status, later.reason, later.until) == ("waiting", "frequency_cap", MORNING + timedelta(days=7))
+
+
+async def test_is_about_what_the_contact_named(house: House, attempt: ActivityEnvironment) -> None:
+    later = MORNING + timedelta(hours=1)
+    await house.tell("contact.updated", at=later, topics=["checkout"])
+    await attempt.run(house.deliver.deliver, house.touch("welcome_second", at=later))
+    [message] = house.outside.delivered
+    assert "checkout" in message.text
+    assert "search" not in message.text
 
 
 async def test_dropped_with_its_reason(house: House, attempt: ActivityEnvironment) -> None:
@@ -101,11 +146,18 @@ async def test_settled_is_settled(house: House, attempt: ActivityEnvironment) ->
 
 
 async def test_a_broken_template_gives_the_claim_back(house: House, attempt: ActivityEnvironment) -> None:
-    with pytest.raises(ApplicationError, match="no_such_template") as broken:
-        await attempt.run(house.deliver.deliver, house.touch("no_such_template"))
-    assert not broken.value.non_retryable  # a new worker may bring the template
+    with pytest.raises(ApplicationError, match="meeting") as broken:
+        await attempt.run(house.deliver.deliver, house.touch("meeting_reminder", purpose="lifecycle"))
+    assert not broken.value.non_retryable  # a new worker may bring a better template
     assert (await house.the_touch()).status == "waiting"
     assert not house.outside.calls
+
+
+async def test_an_unknown_template_claims_nothing(house: House, attempt: ActivityEnvironment) -> None:
+    with pytest.raises(ApplicationError, match="no_such_template") as unknown:
+        await attempt.run(house.deliver.deliver, house.touch("no_such_template"))
+    assert not unknown.value.non_retryable  # a new worker may bring the template
+    assert not await house.rows(tables.touches)
 
 
 async def test_a_channel_nobody_serves(house: House, attempt: ActivityEnvironment) -> None:
@@ -168,10 +220,19 @@ CRASHES = {
 }
 
 
+class Died(Exception):
+    """The worker, before it could write down what came of its call."""
+
+
+async def died(*_: object, **__: object) -> None:
+    raise Died
+
+
 @pytest.mark.parametrize(("abilities", "purpose", "called", "status", "messages"), CRASHES.values(), ids=CRASHES)
 async def test_a_crash_between_claim_and_answer(
     house: House,
     attempt: ActivityEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
     abilities: dict[str, bool],
     purpose: str,
     called: bool,
@@ -180,10 +241,12 @@ async def test_a_crash_between_claim_and_answer(
 ) -> None:
     house.outside = Recording.on("email", **abilities)
     request = house.touch(purpose=purpose)
-    await house.claim(request)
     if called:
-        facts = (await house.deliver._claim(request, MORNING)).facts
-        await house.outside.send(house.deliver._message(request, facts, house.deliver._render(request, facts)))
+        with monkeypatch.context() as dying, pytest.raises(Died):
+            dying.setattr(Gate, "settle", died)
+            await attempt.run(house.deliver.deliver, request)
+    else:
+        await house.claim(request)
     delivery = await attempt.run(house.deliver.deliver, request)
     assert delivery.status == status
     assert len(house.outside.delivered) == messages

@@ -59,3 +59,6 @@ async def test_the_topics_come_the_most_visited_first(house: House, attempt: Act
         await house.tell("page.viewed", page="guide", topic=topic)
     now = await attempt.run(house.record.facts, ask.FactsRequest(house.run))
     assert now.topics == ("analytics", "checkout", "seo")
+    await house.tell("contact.updated", topics=["checkout", "mail"])
+    now = await attempt.run(house.record.facts, ask.FactsRequest(house.run))
+    assert now.topics == ("checkout", "mail")

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import sqlalchemy as sa
 from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
-from contacts import tables
+from activities.record import write_lines
+from contacts import store, tables
 from tests.activities.conftest import MORNING, House
 
 
@@ -81,3 +83,11 @@ async def test_the_facts_are_of_the_runs_time(house: House, attempt: ActivityEnv
     then = await attempt.run(house.record.facts, ask.FactsRequest(later))
     assert not then.hot
     assert abs(then.score - now.score / 4) < 0.1
+
+
+async def test_a_run_writes_down_its_end_while_an_event_of_its_contact_is_being_taken_in(house: House) -> None:
+    """The event's transaction holds the contact and will want the run's row: who has that must not want the contact."""
+    async with house.engine.begin() as taking_in, house.engine.begin() as ending:
+        await store.lock(taking_in, house.run.contact_id)
+        await ending.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+        await write_lines(ending, house.run, [ask.Line(1, MORNING, "stage", "greet")])

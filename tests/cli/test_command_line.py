@@ -21,11 +21,13 @@ import cli
 import ops.simulate
 import ops.up
 import settings
+from contacts.specs import InvalidCard
 from ops import claim
 from ops.claim import AlreadyRunning, Running
 from ops.scenario import Line, Scenario
 from ops.simulate import Played
 from tests.cli.world import ROOT, World, ago, failed, perennial, said
+from workflows import reading
 
 COMMANDS = [
     ["up"],
@@ -38,8 +40,18 @@ COMMANDS = [
     ["runs", "list"],
     ["journeys", "list"],
     ["journeys", "card"],
-    ["journeys", "docs"],
     ["journeys", "lint"],
+    ["journeys", "docs"],
+    ["segments", "list"],
+    ["segments", "show"],
+    ["segments", "why"],
+    ["segments", "backfill"],
+    ["segments", "broadcast"],
+    ["rollouts", "list"],
+    ["rollouts", "show"],
+    ["rollouts", "pause"],
+    ["rollouts", "resume"],
+    ["rollouts", "stop"],
     ["handoffs", "list"],
     ["handoffs", "ack"],
     ["inbox", "list"],
@@ -162,6 +174,15 @@ def test_a_database_without_our_tables_is_one_line(world: World, monkeypatch: py
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
     assert failed("runs", "list", status=1).endswith("has no tables of ours: run `python -m ops.migrate`")
+
+
+def test_a_journey_without_a_card_is_one_line_that_says_where(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(cls: object) -> None:
+        raise InvalidCard("workflows/welcome.py:51: welcome: sends what?")
+
+    monkeypatch.setattr(reading, "flow_of", refused)
+    (here / "tests" / "scenarios").mkdir(parents=True)
+    assert failed("journeys", "lint", status=1) == "workflows/welcome.py:51: welcome: sends what?"
 
 
 def test_a_fault_of_ours_is_one_line_unless_it_is_debugged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

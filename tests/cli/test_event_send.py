@@ -46,6 +46,7 @@ def test_what_an_event_does_to_runs_is_answered(world: World) -> None:
         ("abandoned-checkout", "converted"),
         ("welcome", "converted"),
     }
+    assert "post-purchase-education" in {s["journey"] for s in bought["started"]}
     text = perennial("event", "send", "checkout.started", "--email", ADA, "checkout_id=78").stdout
     assert text.startswith("checkout.started stored\n")
     assert "started       abandoned-checkout 78" in text

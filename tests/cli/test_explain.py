@@ -150,6 +150,8 @@ def test_a_touch_is_named_by_template_id_or_key(welcomed: World) -> None:
         ),
         ("frequency_cap", {"max": 2, "days": 0.5, "in_window": 2}, "At most 2 in 12 hours; there were 2."),
         ("frequency_cap", {"max": 3, "days": 7, "in_window": 3}, "At most 3 in 7 days; there were 3."),
+        ("stated_frequency", {"max": 1, "days": 30, "in_window": 1}, "At most 1 in 30 days; there were 1."),
+        ("hold_pause", {"holds": ["pause:-"]}, "In force: pause."),
         ("erased", {}, None),
         ("a_code_of_tomorrow", {}, None),
     ],

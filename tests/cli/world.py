@@ -27,6 +27,11 @@ from workflows.registry import CARDS
 
 ROOT = Path(__file__).parents[2]
 
+FEW = tuple(
+    card for card in CARDS if card.name in ("welcome", "nurture", "abandoned-checkout", "post-purchase-education")
+)
+"""Lives are told with these journeys, so that what is shown does not change with every further one."""
+
 NOW = datetime.now(UTC).replace(microsecond=0)
 """Commands ask the machine what time it is, so lives are told relative to now."""
 
@@ -63,7 +68,7 @@ class World:
             identities=identities(("email", whose)),
             data=data,
         )
-        return self.do(lambda engine: Intake(engine, CARDS, self.policy).record(told, at))
+        return self.do(lambda engine: Intake(engine, FEW, self.policy).record(told, at))
 
     def run(self, journey: str) -> RunRef:
         """The newest run of a journey."""

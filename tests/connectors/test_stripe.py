@@ -355,11 +355,49 @@ def test_an_announced_end_is_heard_at_once(change: dict[str, Any], before: dict[
     event = only(
         "customer.subscription.updated", {**SUBSCRIPTION, **change, "cancellation_details": details}, before=before
     )
-    assert event.type == "custom.stripe_cancel_scheduled"
+    assert event.type == "subscription.cancel_scheduled"
     assert (event.data["voluntary"], event.data["feedback"], event.data["currency"]) == (True, "too_expensive", "USD")
+    assert event.data["ends_at"] == PERIOD_END
 
 
-@pytest.mark.parametrize("before", [{}, {"cancel_at_period_end": True, "cancel_at": 1}, {"metadata": {}}])
+@pytest.mark.parametrize("before", [{"cancel_at_period_end": True, "cancel_at": 1775120400}, {"cancel_at": 1775120400}])
+def test_an_end_that_is_taken_back(before: dict[str, Any]) -> None:
+    event = only("customer.subscription.updated", SUBSCRIPTION, before=before)
+    assert (event.type, event.data["subscription_id"]) == ("subscription.reactivated", "sub_1")
+
+
+def test_an_end_that_is_moved_is_still_the_same_end() -> None:
+    ending = {**SUBSCRIPTION, "cancel_at": 1775120400}
+    assert parsed("customer.subscription.updated", ending, before={"cancel_at": 1774000000}) == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("too_expensive", "too_expensive"),
+        ("missing_features", "missing_feature"),
+        ("unused", "no_time"),
+        ("customer_service", "bad_experience"),
+        ("low_quality", "bad_experience"),
+        ("switched_service", "other"),
+        ("a_reason_to_come", "other"),
+    ],
+)
+def test_the_reason_given_on_the_page_after(theirs: str, ours: str) -> None:
+    told = {"reason": "cancellation_requested", "feedback": theirs, "comment": "It was fine"}
+    ending = {**SUBSCRIPTION, "cancel_at_period_end": True, "cancellation_details": told}
+    before = {"cancellation_details": {"feedback": None, "comment": None}}
+    event = only("customer.subscription.updated", ending, before=before)
+    assert (event.type, event.data["form"], event.data["subscription_id"]) == (
+        "form.submitted",
+        "cancel_reason",
+        "sub_1",
+    )
+    assert event.data["answers"] == {"reason": ours, "comment": "It was fine"}
+    assert parsed("customer.subscription.updated", {**ending, "cancellation_details": None}, before=before) == []
+
+
+@pytest.mark.parametrize("before", [{}, {"metadata": {}}])
 def test_other_updates_mean_nothing(before: dict[str, Any]) -> None:
     assert parsed("customer.subscription.updated", SUBSCRIPTION, before=before) == []
     ending = {**SUBSCRIPTION, "cancel_at_period_end": True, "cancel_at": 1775120400}
@@ -376,6 +414,32 @@ def test_why_a_subscription_ended(reason: str | None, voluntary: bool | None) ->
     assert event.type == "subscription.canceled"
     assert event.data.get("voluntary") is voluntary
     assert event.data.get("reason") == reason
+    assert event.data["scheduled"] is False
+
+
+def test_an_end_that_was_announced_says_so() -> None:
+    ended = {**SUBSCRIPTION, "status": "canceled", "cancel_at_period_end": True}
+    assert only("customer.subscription.deleted", ended).data["scheduled"] is True
+
+
+def test_the_plan_has_a_name_where_its_price_has_one() -> None:
+    named = {**ITEM, "price": {"unit_amount": 2000, "nickname": "Search Growth"}}
+    plan = {**SUBSCRIPTION, "items": {"data": [named]}}
+    assert only("customer.subscription.created", plan).data["plan"] == "Search Growth"
+    assert "plan" not in only("customer.subscription.created", SUBSCRIPTION).data
+    lines = {"data": [{"price": None}, {"price": {"nickname": "Search Growth"}}]}
+    assert only("invoice.payment_failed", {**INVOICE, "lines": lines}).data["plan"] == "Search Growth"
+
+
+@pytest.mark.parametrize(("days", "announced"), [(30, False), (31, False), (79, False), (90, True), (365, True)])
+def test_only_a_long_period_has_a_renewal_to_speak_of(days: int, announced: bool) -> None:
+    start, end = int(NOW.timestamp()), int((NOW + timedelta(days=days)).timestamp())
+    item = {**ITEM, "current_period_start": start, "current_period_end": end}
+    started = only("customer.subscription.created", {**SUBSCRIPTION, "items": {"data": [item]}})
+    lines = {"data": [{"period": {"start": start, "end": end}}]}
+    _, renewed = parsed("invoice.paid", {**INVOICE, **NEW_SHAPE, "lines": lines})
+    day = (NOW + timedelta(days=days)).date().isoformat() if announced else None
+    assert (started.data.get("renews_on"), renewed.data.get("renews_on")) == (day, day)
 
 
 def test_a_trial_ends_soon() -> None:
@@ -427,6 +491,73 @@ def test_a_failed_payment(next_attempt: int | None, final: bool) -> None:
     assert event.type == "invoice.payment_failed"
     assert (event.data["attempt"], event.data["final"], event.data["value"]) == (2, final, 2000)
     assert event.data["hosted_invoice_url"] == url
+    assert event.data.get("retry_at") == (None if final else "2026-04-02T09:00:00Z")
+
+
+@pytest.mark.parametrize("type", ["invoice.voided", "invoice.marked_uncollectible"])
+def test_an_invoice_that_nobody_has_to_pay_any_more(type: str) -> None:
+    event = only(type, {**INVOICE, **NEW_SHAPE})
+    assert (event.type, event.data["invoice_id"], event.data["value"]) == ("invoice.voided", "in_1", 2000)
+
+
+CARD = {"id": "card_1", "object": "card", "customer": "cus_1", "exp_month": 2, "exp_year": 2028, "name": "A Person"}
+METHOD = {
+    "id": "pm_1",
+    "type": "card",
+    "customer": "cus_1",
+    "card": {"exp_month": 2, "exp_year": 2028},
+    "billing_details": {"email": "alice@example.com"},
+}
+
+
+@pytest.mark.parametrize(
+    "type", ["payment_method.attached", "payment_method.updated", "payment_method.automatically_updated"]
+)
+def test_a_card_on_file(type: str) -> None:
+    event = only(type, METHOD)
+    assert (event.type, event.data["date"]) == ("card.updated", "2028-02-29")
+    assert who(event) == {("stripe", "cus_1"), ("email", "alice@example.com")}
+    assert parsed(type, {**METHOD, "customer": None}) == []
+    assert parsed(type, {**METHOD, "type": "sepa_debit", "card": None}) == []
+
+
+def test_cards_of_older_integrations() -> None:
+    event = only("customer.source.expiring", CARD)
+    assert (event.type, event.data) == ("card.expiring", {"date": "2028-02-29", "livemode": True})
+    assert only("customer.source.updated", CARD).type == "card.updated"
+    assert parsed("customer.source.updated", {**CARD, "object": "bank_account"}) == []
+    with pytest.raises(ValueError, match="exp_month"):
+        parsed("customer.source.updated", {**CARD, "exp_month": 13})
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "new"),
+    [
+        (
+            {"invoice_settings": {"default_payment_method": "pm_2"}},
+            {"invoice_settings": {"default_payment_method": "pm_1"}},
+            True,
+        ),
+        (
+            {"invoice_settings": {"default_payment_method": "pm_2"}},
+            {"invoice_settings": {"default_payment_method": None}},
+            True,
+        ),
+        (
+            {"invoice_settings": {"default_payment_method": None}},
+            {"invoice_settings": {"default_payment_method": "pm_1"}},
+            False,
+        ),
+        ({"invoice_settings": {"default_payment_method": "pm_2"}}, {"invoice_settings": {"footer": "x"}}, False),
+        ({"default_source": "card_2"}, {"default_source": "card_1"}, True),
+        ({"default_source": "card_2"}, {"email": "old@example.com"}, False),
+    ],
+)
+def test_another_card_pays_from_now_on(change: dict[str, Any], before: dict[str, Any], new: bool) -> None:
+    customer = {"id": "cus_1", "email": "a@example.com", **change}
+    events = parsed("customer.updated", customer, before=before)
+    assert [e.type for e in events] == ["contact.updated", *(["card.updated"] if new else [])]
+    assert len({e.source_id for e in events}) == len(events)
 
 
 CHARGE = {

@@ -161,6 +161,26 @@ class TestIdentify:
         assert [e.type for e in reading.events] == ["contact.identified"]
         assert reading.remarks[0].reason.startswith("traits.consent: ")
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("frequency", "daily"),
+            ("frequency", 3),
+            ("topics", "seo"),
+            ("topics", [{}]),
+            ("preferred_channel", "pigeon"),
+        ],
+    )
+    def test_a_trait_that_only_sounds_like_a_wish_is_left_out_and_reported(self, name: str, value: object) -> None:
+        reading = read("identify", userId="1", traits={name: value, "firstName": "Alice"})
+        [event] = reading.events
+        assert event.data == {"first_name": "Alice"}
+        assert reading.remarks[0].reason.startswith(f"traits.{name}: ")
+
+    def test_a_wish_that_is_one_is_kept(self) -> None:
+        wish = {"frequency": "weekly", "topics": ["seo"], "preferred_channel": "sms"}
+        assert only("identify", userId="1", traits=wish).data == wish
+
     def test_cookie_choices_are_not_consent_to_mail(self) -> None:
         context = {"consent": {"categoryPreferences": {"advertising": True}}}
         assert [e.type for e in read("identify", userId="1", context=context).events] == ["contact.identified"]

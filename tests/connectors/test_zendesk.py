@@ -235,6 +235,7 @@ def test_a_rating() -> None:
     event = only(notice("ticket.csat_received", event={"satisfaction_score": {"score": "GOOD", "comment": "Quick"}}))
     assert event.type == "csat.answered"
     assert (event.data["ticket_id"], event.data["score"], event.data["comment"]) == ("35", "good", "Quick")
+    assert event.data["mood"] == "good"
     assert who(event) == {("zendesk", "900")}
 
 
@@ -296,6 +297,8 @@ def test_a_repeat_of_a_trigger_is_the_same_event() -> None:
 def test_a_rating_by_trigger() -> None:
     event = only(body(**{**TRIGGER, "type": "csat.answered", "score": "Good", "comment": "Quick"}))
     assert (event.type, event.data["score"], event.data["comment"]) == ("csat.answered", "good", "Quick")
+    numbered = only(body(**{**TRIGGER, "type": "csat.answered", "score": 2}))
+    assert (event.data["mood"], numbered.data["mood"]) == ("good", "bad")
 
 
 @pytest.mark.parametrize(

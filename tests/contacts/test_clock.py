@@ -42,3 +42,10 @@ def test_now_is_the_machines_now_translated() -> None:
     before = datetime.now(UTC)
     now = ahead.now() - timedelta(days=1)
     assert before <= now <= datetime.now(UTC)
+
+
+def test_a_timer_may_be_late_but_never_for_what_is_over() -> None:
+    clock = Clock(late=10)
+    assert clock.machine_seconds(timedelta(days=1)) == 86410
+    assert clock.machine_seconds(timedelta(0)) == 0
+    assert clock.machine_seconds(timedelta(seconds=-5)) == -5

@@ -25,7 +25,13 @@ def of(*types: str, **data: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[s
     return st.tuples(st.sampled_from(types), st.fixed_dictionaries({}, optional=data))
 
 
+topics = st.lists(names, max_size=2, unique=True)
+given_consents = st.dictionaries(channels, st.lists(purposes, max_size=2), max_size=2)
+
 kinds = st.one_of(
+    of("contact.updated", topics=topics, frequency=st.sampled_from(["weekly", "monthly"])),
+    of("contact.paused", "contact.resumed", days=st.sampled_from([2, 30])),
+    of("form.submitted", consent=given_consents),
     of("contact.identified", "contact.updated", email=addresses, first_name=names, timezone=st.just("Europe/Berlin")),
     of("page.viewed", page=st.sampled_from(["pricing", "blog"]), topic=names),
     of("resource.downloaded", resource=names, topic=names, type=names),
@@ -37,7 +43,10 @@ kinds = st.one_of(
     of("message.complained", channel=st.just("email"), address=addresses),
     of("message.unsubscribed", channel=channels, purpose=purposes),
     of("message.opened", "message.clicked", "message.replied", machine=st.booleans()),
-    of("purchase.completed", "contact.erased", "webinar.attended"),
+    of("contact.erased", "webinar.attended", "feature.used"),
+    of("purchase.completed", "purchase.refunded", value=st.integers(1, 9), currency=st.sampled_from(["EUR", "USD"])),
+    of("form.submitted", "survey.answered", answers=st.dictionaries(names, st.sampled_from(["x", "y", "", None]))),
+    of("subscription.started", "subscription.canceled", plan=names, renews_on=st.sampled_from(["2026-05-01", "soon"])),
     st.tuples(
         st.sampled_from(["consent.granted", "consent.withdrawn"]),
         st.fixed_dictionaries({"channel": channels}, optional={"purpose": purposes}),
@@ -153,6 +162,41 @@ def test_an_evidence_is_kept_with_a_consent(policy: Policy) -> None:
     }
 
 
+def test_a_form_may_bring_the_contacts_own_word_and_where_it_does_not_it_brings_none(policy: Policy) -> None:
+    ticked = happening("form.submitted", form="contact", consent={"email": ["promotional"], "sms": ["lifecycle"]})
+    facts = after([ticked, happening("meeting.booked", consent={"push": ["promotional"]})], policy)
+    assert facts.consents["email/promotional"] == Consent(
+        "email", "promotional", True, START, ticked.id, "form.submitted"
+    )
+    assert {name for name, word in facts.consents.items() if word.granted} == set(facts.consents)
+    assert set(facts.consents) == {"email/promotional", "sms/lifecycle", "push/promotional"}
+    assert after([happening("form.submitted", form="contact")], policy).consents == {}
+    # Elsewhere the field means nothing, and the policy may want none of it at all.
+    assert after([replace(ticked, type="survey.answered")], policy).consents == {}
+    strict = policy.model_copy(update={"consent": policy.consent.model_copy(update={"stated": {}})})
+    assert after([ticked], strict).consents == {}
+
+
+def test_a_ticked_box_is_a_word_like_any_other(policy: Policy) -> None:
+    ticked = happening("form.submitted", at(1), consent={"email": ["promotional"]}, evidence="box under the form")
+    facts = after([ticked, happening("consent.withdrawn", at(2), channel="email")], policy)
+    assert granted(facts) is False
+    anew = apply(facts, replace(ticked, id="again", occurred_at=at(3)), policy)
+    assert granted(anew) is True
+    assert anew.consents["email/promotional"].evidence == "box under the form"
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [True, "email", ["email"], {}, {"email": True}, {"email": "promotional"}, {"pigeon": ["promotional"]},
+     {"email": [None, ["promotional"], "transactional", "all"]}, {"all": ["promotional"]}],
+)  # fmt: skip
+def test_a_field_nobody_could_mean_as_a_consent_gives_none(policy: Policy, junk: Any) -> None:
+    facts = after([happening("form.submitted", consent=junk)], policy)
+    assert facts.consents == {}
+    assert facts.counts == {"form.submitted": 1}
+
+
 OPENED = happening("ticket.opened", at(1), ticket_id="7")
 SOLVED = happening("ticket.solved", at(3), ticket_id="7")
 REOPENED = happening("ticket.opened", at(5), ticket_id="7")
@@ -193,6 +237,17 @@ def test_a_hold_that_nobody_releases_expires(policy: Policy, type: str, name: st
     assert held(facts, length) == ()
     # Opened anew, it lasts anew.
     assert held(apply(facts, happening(type, at(10)), policy), length + 9) == (name,)
+
+
+def test_a_pause_lasts_as_long_as_was_said_last(policy: Policy) -> None:
+    facts = after([happening("contact.paused", at(0), days=30)], policy)
+    assert (held(facts, 29.9), held(facts, 30)) == (("pause:-",), ())
+    shorter = apply(facts, happening("contact.paused", at(1), days=3), policy)
+    assert (held(shorter, 3.9), held(shorter, 4)) == (("pause:-",), ())
+    assert held(apply(shorter, happening("contact.resumed", at(2)), policy), 3) == ()
+    # Whatever arrives late, what was said last holds.
+    late = after([happening("contact.paused", at(1), days=3), happening("contact.paused", at(0), days=30)], policy)
+    assert held(late, 5) == ()
 
 
 def test_other_holds_are_not_released_with_one(policy: Policy) -> None:
@@ -296,6 +351,56 @@ def test_channels_have_addresses(policy: Policy) -> None:
     assert [facts.address(c) for c in ("email", "sms", "call", "chat")] == [
         "a@example.com",
         "+4930901820",
-        "+4930901820",
+        "a@example.com",
         None,
     ]
+
+
+def looked(topic: str, *days: float) -> list[Happening]:
+    return [happening("page.viewed", at(day), page="guide", topic=topic) for day in days]
+
+
+def named(*topics: str, day: float = 5) -> Happening:
+    return happening("contact.updated", at(day), topics=list(topics))
+
+
+def test_topics_wanted_are_those_named_else_those_looked_into(policy: Policy) -> None:
+    read = [*looked("seo", 1), *looked("checkout", 2, 3), *looked("analytics", 4)]
+    assert after(read, policy).topics_wanted == ("checkout", "analytics", "seo")
+    assert after([*read, named("seo", "analytics", "mail")], policy).topics_wanted == ("analytics", "seo", "mail")
+    # Who names none, or takes all back, leaves it to us.
+    assert after([*read, named("seo"), named(day=6)], policy).topics_wanted == ("checkout", "analytics", "seo")
+    assert Facts("c").topics_wanted == ()
+
+
+def began(type: str, topic: Any, day: float) -> dict[str, Any]:
+    return {"id": "e", "type": type, "occurred_at": at(day).isoformat(), "data": {"topic": topic}}
+
+
+def test_the_subject_is_one_that_was_named_or_asked_for_since(policy: Policy) -> None:
+    read = [*looked("seo", 1), *looked("checkout", 6, 6)]
+    silent = after(read, policy)
+    assert (silent.subject(), silent.subject(began("page.viewed", "mail", 0))) == ("checkout", "mail")
+    spoken = after([*read, named("seo", "mail", day=5)], policy)
+    assert spoken.subject() == "seo"
+    for type, topic, day, subject in (
+        ("page.viewed", "checkout", 6, "seo"),  # they only looked
+        ("resource.downloaded", "checkout", 4, "seo"),  # before they said otherwise
+        ("resource.downloaded", "checkout", 6, "checkout"),
+        ("resource.downloaded", "mail", 4, "mail"),
+        ("resource.downloaded", None, 6, "seo"),
+    ):
+        assert spoken.subject(began(type, topic, day)) == subject, (type, topic, day)
+    assert after([named()], policy).subject() is None
+    assert after([named("mail")], policy).subject() == "mail"
+
+
+@given(st.one_of(st.none(), st.text(), st.integers(), st.lists(st.text()), st.dictionaries(st.text(), st.text())))
+def test_no_topic_of_an_event_disturbs_the_choice(policy: Policy, junk: Any) -> None:
+    facts = after([named("seo")], policy)
+    assert facts.subject(began("page.viewed", junk, 9)) == "seo"
+
+
+@pytest.mark.parametrize(("name", "zone"), [("Asia/Tokyo", "Asia/Tokyo"), ("Middle/Earth", "UTC"), (None, "UTC")])
+def test_a_zone_that_is_none_is_the_default(policy: Policy, name: str | None, zone: str) -> None:
+    assert after([happening("contact.updated", timezone=name)], policy).zone("UTC").key == zone

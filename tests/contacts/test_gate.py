@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contacts.facts import CHANNELS, Facts, Happening, Hold, apply
 from contacts.gate import HOLD_RECHECK, Ask, Drop, Past, Send, Situation, Wait, decide, longest_window, quiet_until
-from contacts.policy import Cap, Policy, QuietHours
+from contacts.policy import Cap, Policy, QuietHours, StatedCap
 from contacts.specs import Purpose
 from tests.contacts.support import START, an_ask, at, changed, happening, reachable_facts
 
@@ -104,6 +104,20 @@ def test_a_hold_is_waited_for_until_it_expires_and_no_longer_than_the_message_is
     assert verdict.until == short.valid_until
 
 
+def test_a_pause_keeps_back_all_that_orders_do_not_need(bare: Policy) -> None:
+    facts = apply(reachable_facts(), happening("contact.paused", days=3), bare)
+    for purpose in ("promotional", "lifecycle"):
+        verdict = decide(an_ask("k", at(2.5), purpose=purpose), Situation(facts), bare)
+        assert verdict == Wait("hold_pause", at(3), "pause:-", {"holds": ["pause:-"]})
+        assert decide(an_ask("k", at(3), purpose=purpose), Situation(facts), bare) == Send()
+    assert decide(an_ask("k", purpose="transactional"), Situation(facts), bare) == Send()
+    # Another hold does not keep help back only because there is a pause besides, and is told where it does.
+    both = apply(facts, happening("ticket.opened", at(-1), ticket_id="7"), bare)
+    assert reason(decide(an_ask("k", at(1)), Situation(both), bare)) == "hold_ticket"
+    assert reason(decide(an_ask("k", at(1), purpose="lifecycle"), Situation(both), bare)) == "hold_pause"
+    assert decide(an_ask("k", at(4), purpose="lifecycle"), Situation(both), bare) == Send()
+
+
 def test_quiet_hours_are_the_contacts_own(bare: Policy) -> None:
     policy = changed(bare, quiet_hours=(NIGHT,))
     evening = datetime(2026, 3, 2, 19, 30, tzinfo=UTC)
@@ -146,6 +160,37 @@ def test_a_full_window_opens_when_its_first_touch_leaves_it(bare: Policy) -> Non
     assert decide(an_ask("a"), Situation(reachable_facts(), past=full), policy) == Send()
 
 
+WEEKLY = StatedCap(channels=("email", "sms"), purposes=("promotional",), max=1, days=7)
+
+
+def test_what_the_contact_said_of_how_often_holds_over_its_channels_and_purposes(bare: Policy) -> None:
+    policy = changed(bare, frequency={"weekly": WEEKLY})
+    told = [past("a", at(-2)), past("b", at(-9)), past("c", at(-1), purpose="lifecycle"), past("d", at(-1), "push")]
+    weekly = Situation(reachable_facts(frequency="weekly"), past=told)
+    full = {"max": 1, "days": 7, "in_window": 1}
+    assert decide(an_ask("k"), weekly, policy) == Wait("stated_frequency", at(5), inputs=full)
+    assert reason(decide(an_ask("k", channel="sms"), weekly, policy)) == "stated_frequency"
+    assert decide(an_ask("k", at(5)), weekly, policy) == Send()
+    for purpose in ("lifecycle", "transactional"):
+        assert decide(an_ask("k", purpose=purpose), weekly, policy) == Send()
+
+
+@pytest.mark.parametrize("frequency", [None, "as_it_comes", "monthly", "whenever"])
+def test_a_word_that_the_policy_gives_no_meaning_caps_nothing(bare: Policy, frequency: str | None) -> None:
+    policy = changed(bare, frequency={"weekly": WEEKLY})
+    facts = reachable_facts(frequency=frequency)
+    assert decide(an_ask("k"), Situation(facts, past=[past("a", at(-1))]), policy) == Send()
+
+
+def test_a_wish_for_more_lifts_no_cap(bare: Policy) -> None:
+    caps = (Cap(channels=("email",), purposes=("promotional",), max=1, days=10),)
+    generous = StatedCap(channels=("email",), purposes=("promotional",), max=9, days=1)
+    policy = changed(bare, caps=caps, frequency={"weekly": generous})
+    situation = Situation(reachable_facts(frequency="weekly"), past=[past("a", at(-1))])
+    assert reason(decide(an_ask("k"), situation, policy)) == "valid_for"
+    assert reason(decide(an_ask("k", valid_for=timedelta(days=20)), situation, policy)) == "frequency_cap"
+
+
 def test_of_two_full_windows_the_longer_wait_counts(bare: Policy) -> None:
     caps = [Cap(channels=("email",), purposes=("promotional",), max=1, days=n) for n in (1, 3, 2)]
     situation = Situation(reachable_facts(), past=[past("a", at(-0.5))])
@@ -173,8 +218,10 @@ def test_a_reason_never_hides_behind_a_lesser_one(policy: Policy) -> None:
     night = datetime(2026, 3, 2, 23, tzinfo=UTC)
     bounced = happening("message.bounced", address="alice@example.com", permanent=True)
     facts = apply(with_hold(), bounced, policy)
+    facts = apply(facts, happening("contact.updated", frequency="weekly"), policy)
     full = Situation(replace(facts, erased_at=START, consents={}), "meeting.booked", [past("a", night)])
     ask = replace(an_ask("k", night), valid_until=night)
+    SAID_OTHERWISE = happening("contact.updated", at(1), frequency="as_it_comes")
     reasons = []
     mend: list[Any] = [
         lambda s, a: (replace(s, facts=replace(s.facts, erased_at=None)), a),
@@ -184,6 +231,7 @@ def test_a_reason_never_hides_behind_a_lesser_one(policy: Policy) -> None:
         lambda s, a: (s, replace(a, valid_until=at(30))),
         lambda s, a: (replace(s, facts=replace(s.facts, holds={})), a),
         lambda s, a: (s, replace(a, now=at(0.99))),
+        lambda s, a: (replace(s, facts=apply(s.facts, SAID_OTHERWISE, policy)), a),
         lambda s, a: (replace(s, past=()), a),
     ]
     situation = full
@@ -192,7 +240,8 @@ def test_a_reason_never_hides_behind_a_lesser_one(policy: Policy) -> None:
         situation, ask = step(situation, ask)
     # Mending the night moves the ask to the morning, when the day's cap is still full.
     assert reasons == [
-        "erased", "exited", "no_consent", "suppressed", "valid_for", "hold_ticket", "quiet_hours", "frequency_cap",
+        "erased", "exited", "no_consent", "suppressed", "valid_for", "hold_ticket", "quiet_hours", "stated_frequency",
+        "frequency_cap",
     ]  # fmt: skip
     assert decide(ask, situation, policy) == Send()
 
@@ -222,6 +271,13 @@ caps = st.builds(
     some_channels,
     some_purposes,
     st.integers(1, 4),
+    st.floats(0.01, 20),
+)
+stated_caps = st.builds(
+    lambda channels, purposes, most, days: StatedCap(channels=channels, purposes=purposes, max=most, days=days),
+    some_channels,
+    st.lists(st.sampled_from(["promotional", "lifecycle"]), min_size=1, unique=True).map(tuple),
+    st.integers(1, 3),
     st.floats(0.01, 20),
 )
 
@@ -323,7 +379,8 @@ def test_a_night_that_ends_in_the_hour_that_is_skipped_ends_after_it() -> None:
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     lines = draw(st.lists(quiet_lines, max_size=2))
-    return {"quiet_hours": tuple(lines), "caps": tuple(draw(st.lists(caps, max_size=3)))}
+    said = draw(st.dictionaries(st.sampled_from(["weekly", "monthly"]), stated_caps))
+    return {"quiet_hours": tuple(lines), "caps": tuple(draw(st.lists(caps, max_size=3))), "frequency": said}
 
 
 @st.composite
@@ -353,16 +410,19 @@ holds = st.lists(
 )
 
 
-@given(policies(), wishes(), st.sampled_from(ZONES), holds)
+frequencies = st.sampled_from([None, "as_it_comes", "weekly", "monthly"])
+
+
+@given(policies(), wishes(), st.sampled_from(ZONES), holds, frequencies)
 @settings(max_examples=250)
 def test_whoever_follows_the_gate_breaks_no_rule_and_every_wait_ends(
-    policy: Policy, changes: dict[str, Any], asks: list[Ask], zone: str, held: Any
+    policy: Policy, changes: dict[str, Any], asks: list[Ask], zone: str, held: Any, frequency: str | None
 ) -> None:
     """Asks all wishes in the order of time, each again when it is told to, until each is sent or dropped."""
     policy = changed(policy, **changes)
     begin = min(a.now for a in asks)
     facts = replace(
-        reachable_facts(timezone=zone),
+        reachable_facts(timezone=zone, frequency=frequency),
         holds={
             f"ticket:{n}": Hold(
                 "ticket",
@@ -393,16 +453,17 @@ def test_whoever_follows_the_gate_breaks_no_rule_and_every_wait_ends(
             open_asks.append(replace(ask, now=verdict.until))
         # Once for each quiet line and day, each slot of a cap taken by another, each look at a hold.
         assert tries[ask.key] < 200
-    assert not rules_broken(sent, policy, ZoneInfo(zone))
+    assert not rules_broken(sent, policy, ZoneInfo(zone), frequency)
 
 
-def rules_broken(sent: list[Past], policy: Policy, zone: ZoneInfo) -> list[str]:
+def rules_broken(sent: list[Past], policy: Policy, zone: ZoneInfo, frequency: str | None = None) -> list[str]:
     broken = []
+    stated = [cap for name, cap in policy.frequency.items() if name == frequency]
     for p in sent:
         for hours in policy.quiet_hours:
             if p.channel in hours.channels and p.purpose in hours.purposes and is_quiet(p.claimed_at, zone, hours):
                 broken.append(f"{p} in {hours}")
-        for cap in policy.caps:
+        for cap in (*policy.caps, *stated):
             window = [
                 q
                 for q in sent
@@ -419,9 +480,13 @@ def test_rules_broken_would_be_seen() -> None:
     # Asks that ignore the gate break both kinds of rule: the judge above is not blind.
     night = datetime(2026, 3, 2, 23, tzinfo=UTC)
     policy = Policy.model_construct(
-        quiet_hours=(NIGHT,), caps=(Cap(channels=("email",), purposes=("promotional",), max=1, days=1),)
+        quiet_hours=(NIGHT,),
+        caps=(Cap(channels=("email",), purposes=("promotional",), max=1, days=1),),
+        frequency={"weekly": WEEKLY},
     )
-    assert len(rules_broken([past("a", night), past("b", night + timedelta(hours=1))], policy, ZoneInfo("UTC"))) == 3
+    sent = [past("a", night), past("b", night + timedelta(hours=1))]
+    assert len(rules_broken(sent, policy, ZoneInfo("UTC"))) == 3
+    assert len(rules_broken(sent, policy, ZoneInfo("UTC"), "weekly")) == 4
 
 
 forbidding = st.sampled_from(
@@ -436,6 +501,7 @@ forbidding = st.sampled_from(
         "bounced",
         "expired",
         "hold",
+        "pause",
     ]
 )
 
@@ -450,7 +516,7 @@ def test_nothing_forbidden_is_ever_sent(
     forbids = {"erased", "exited", "no address", "bounced", "expired"}
     marketing = {"withdrawn", "unsubscribed", "complained", "no consent"}
     if purpose != "transactional":
-        forbids |= marketing
+        forbids |= {*marketing, "pause"}
     if purpose == "promotional":
         forbids |= {"hold"}
     events: dict[str, Happening] = {
@@ -460,6 +526,7 @@ def test_nothing_forbidden_is_ever_sent(
         "bounced": happening("message.bounced", at(-1), address="alice@example.com", permanent=True),
         "hold": happening("ticket.opened", at(-1), ticket_id="7"),
         "erased": happening("contact.erased", at(-1)),
+        "pause": happening("contact.paused", at(-1), days=30),
     }
     for ban in bans:
         match ban:
@@ -476,7 +543,7 @@ def test_nothing_forbidden_is_ever_sent(
     verdict = decide(ask, Situation(facts, ended_by), policy)
     if forbids & set(bans):
         assert not isinstance(verdict, Send)
-    if forbids & set(bans) - {"hold"}:
+    if forbids & set(bans) - {"hold", "pause"}:
         assert isinstance(verdict, Drop)
 
 
@@ -489,5 +556,6 @@ def test_no_text_for_a_zone_disturbs_the_gate(policy: Policy, text: str) -> None
 
 
 def test_a_gate_knows_how_far_back_it_must_look(policy: Policy) -> None:
-    assert longest_window(policy) == timedelta(days=7)
-    assert longest_window(changed(policy, caps=())) == timedelta(0)
+    assert longest_window(policy) == timedelta(days=30)
+    assert longest_window(changed(policy, frequency={})) == timedelta(days=7)
+    assert longest_window(changed(policy, caps=(), frequency={})) == timedelta(0)

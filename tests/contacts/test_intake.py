@@ -18,6 +18,7 @@ from contacts.facts import Facts
 from contacts.intake import Intake, Receipt
 from contacts.policy import Policy
 from contacts.routing import Plan
+from contacts.segments import counted
 from tests.contacts.support import (
     START,
     a_run,
@@ -255,9 +256,11 @@ async def test_dispatches_are_written_in_the_order_of_what_happens(engine: Async
 
 async def test_a_hold_that_ends_is_told_to_promotional_runs(engine: AsyncEngine, intake: Intake) -> None:
     await record(intake, told("checkout.started", at(0), checkout_id="c-1"))
+    [run] = await rows(engine, tables.runs)
     for day, type in ((1, "ticket.opened"), (2, "ticket.opened"), (3, "ticket.solved"), (4, "ticket.solved")):
         await record(intake, told(type, at(day), ticket_id="7"))
-    kinds = [(d.kind, d.payload.get("type")) for d in await rows(engine, tables.dispatches)]
+    mine = tables.dispatches.c.run_id == run.id
+    kinds = [(d.kind, d.payload.get("type")) for d in await rows(engine, tables.dispatches, mine)]
     # Opened again while it was open is no release, and solved again is no second one.
     assert kinds == [("start", None), ("event", "ticket.solved")]
     told_of = [(j.kind, j.data["reason"]) for j in await rows(engine, tables.journal) if j.kind in ("hold", "release")]
@@ -298,6 +301,7 @@ async def test_what_the_facts_say_is_what_all_stored_events_say(
         given = {kind: value for kind, value in row.identities if kind in ("email", "phone")}
         event = facts_module.Happening(row.id, row.type, row.occurred_at, row.data, given)
         replayed = facts_module.apply(replayed, event, policy)
+    replayed = counted(replayed, policy, at(6))
     found = await facts_of(engine)
     assert replayed.score.points == pytest.approx(found.score.points)
     assert {**vars(replayed), "score": None} == {**vars(found), "score": None}
@@ -481,7 +485,7 @@ async def test_facts_survive_the_database(engine: AsyncEngine, intake: Intake, p
         happened = facts_module.Happening(receipt.event_id, event.type, event.occurred_at, event.data)
         in_memory = facts_module.apply(in_memory, happened, policy)
     stored = await facts_of(engine)
-    assert {**vars(stored), "contact_id": "c"} == vars(in_memory)
+    assert {**vars(stored), "contact_id": "c"} == vars(counted(in_memory, policy, at(5)))
 
 
 async def test_what_is_remembered_changes_facts_and_starts_nothing(engine: AsyncEngine, intake: Intake) -> None:
@@ -494,8 +498,8 @@ async def test_what_is_remembered_changes_facts_and_starts_nothing(engine: Async
 
 async def test_the_first_identification_makes_a_contact_new_and_no_other(engine: AsyncEngine, intake: Intake) -> None:
     await record(intake, told("contact.identified", at(0), email="alice@example.com"))
-    [run] = await rows(engine, tables.runs)
-    assert run.journey == "welcome"
+    begun = {run.journey for run in await rows(engine, tables.runs)}
+    assert "welcome" in begun
     await record(intake, told("meeting.booked", at(1)))
     later = timedelta(days=400)
     assert (await record(intake, told("contact.identified", START + later, first_name="Alice"))).plan.starts == ()

@@ -22,6 +22,9 @@ def test_the_shipped_policy_loads(policy: Policy) -> None:
     assert policy.consent.required == ("promotional", "lifecycle")
     assert (policy.quiet_hours[0].start, policy.quiet_hours[0].end) == (time(21), time(8))
     assert policy.caps[0].window == timedelta(days=0.8)
+    spans = {name: cap.window for name, cap in policy.frequency.items()}
+    assert spans == {"weekly": timedelta(days=7), "monthly": timedelta(days=30)}
+    assert policy.consent.stated["form.submitted"] == "consent"
     assert len(policy.version) == 12
 
 
@@ -31,6 +34,8 @@ def test_the_version_is_the_texts_own(text: str, policy: Policy) -> None:
 
 
 FIRST_CAP = 'channels = ["email"]\npurposes = ["promotional"]\nmax = 1'
+
+FREQUENT = 'channels = ["email", "sms", "social", "chat", "push"]\npurposes = ["promotional"]'
 
 BAD = [
     ("half_life_days = 30", "half_life_days = 0", "score.half_life_days: Input should be greater than 0"),
@@ -58,9 +63,24 @@ BAD = [
     ("max = 1\ndays = 0.8", "max = 1\nweeks = 2", "caps.0.days: Field required"),
     (FIRST_CAP, FIRST_CAP.replace("email", "emial"), "caps.0.channels.0: Input should be 'email', 'sms'"),
     (FIRST_CAP, FIRST_CAP.replace('"email"', ""), "caps.0.channels: .*at least 1 item"),
+    ("[frequency.weekly]", "[frequency.yearly]", "frequency.yearly.*: Input should be 'weekly' or 'monthly'"),
+    ("max = 1\ndays = 30", "max = 0\ndays = 30", "frequency.monthly.max: .*greater than 0"),
+    (FREQUENT, FREQUENT.replace("promotional", "transactional"), "frequency.weekly.purposes.0: Input should be"),
+    (FREQUENT, FREQUENT.replace('"push"', '"pigeon"'), "frequency.weekly.channels.4: Input should be"),
+    ('{ "form.submitted" = "c', '{ "form.sent" = "c', "consent.stated.form.sent.*: no such event type: 'form.sent'"),
+    ('{ "form.submitted" = "consent"', '{ "form.submitted" = ""', "consent.stated.form.submitted: .*1 character"),
     ('timezone = "Europe/Berlin"', 'timezone = "Europe/Berlino"', "defaults.timezone: no such time zone: 'Eur"),
     ('timezone = "Europe/Berlin"', 'timezone = "../Berlin"', "defaults.timezone: no such time zone"),
+    ('urgent = ["sms", ', 'urgent = ["smoke", ', "channels.urgent.0: Input should be 'email', 'sms'"),
+    ('urgent = ["sms", ', 'urgent = ["email", ', "channels.urgent: names email twice"),
+    ('urgent = ["sms", ', 'urgent_ = ["sms", ', "channels.urgent_.*: Input should be 'educate'"),
+    ('high_intent = ["call", "chat", "email", "sms"]', "", "channels: has no order for high_intent"),
+    ('high_intent = ["call", "chat", "email", "sms"]', "high_intent = []", "channels.high_intent: .*at least 1 item"),
+    ("[channels]", "[chanels]", "channels: Field required"),
     ("[brand]", "[brnd]", "brand: Field required"),
+    ('review = "https://', 'review = "www.', "links.review: String should match"),
+    ('review = "https://', 'reviews = "https://', "links.reviews: Extra inputs are not permitted"),
+    ('name = "three-questions"', "", "links.survey.name: Field required"),
     ("[brand]", 'mood = "sunny"\n[brand]', "mood: Extra inputs are not permitted"),
     ("[brand]", 'version = "mine"\n[brand]', "version: is made from the text and cannot be set"),
     ("[brand]", '"a\\nb" = 1\n[brand]', "a b: Extra inputs are not permitted"),

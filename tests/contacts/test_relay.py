@@ -68,7 +68,7 @@ async def dispatch(engine: AsyncEngine, run_id: str, *numbers: int) -> None:
     for n in numbers:
         async with engine.begin() as conn:
             run = runs_module.Run(run_id, "w", "course", "c", None, START, True)
-            await runs_module.tell(conn, run, happening("page.viewed", n=n), START)
+            await runs_module.tell(conn, run, happening("page.viewed", n=n), [], START)
 
 
 async def due_now(engine: AsyncEngine) -> None:

@@ -91,6 +91,14 @@ def test_the_audience_is_kept_to() -> None:
     assert routed(FORM, card(only=("customer",)), facts=customer).starts
 
 
+def test_a_journey_may_keep_out_of_the_way_of_another() -> None:
+    polite = card(unless=("during:welcome",))
+    welcome = a_run(journey="welcome")
+    assert skipped(routed(FORM, polite, runs=[welcome])) == "already during:welcome"
+    assert routed(FORM, polite, runs=[a_run(journey="welcome", open=False)]).starts
+    assert routed(FORM, polite, runs=[a_run(journey="welcome", who="bob")]).starts
+
+
 def test_a_keyed_journey_needs_its_key() -> None:
     keyless = happening("checkout.started", checkout_id=None)
     assert skipped(routed(keyless, CHECKOUT)) == "no checkout_id in the event"
@@ -328,5 +336,44 @@ def test_when_a_hold_ends_promotional_runs_hear_of_it() -> None:
     assert routed(solved, promotional, lifecycle, runs=runs).tells == ()
 
 
+def test_when_a_pause_ends_runs_hear_of_it_but_those_it_did_not_keep_back() -> None:
+    resumed = happening("contact.resumed", at(1))
+    cards = [card(), card("lessons", purpose="lifecycle"), card("billing", purpose="transactional")]
+    runs = [a_run(), a_run("l", journey="lessons"), a_run("b", journey="billing")]
+    assert [t.run.id for t in routed(resumed, *cards, runs=runs, hold_released=True).tells] == ["r", "l"]
+    assert routed(resumed, *cards, runs=runs).tells == ()
+
+
 def test_a_skip_says_which_journey_and_why() -> None:
     assert routed(FORM, runs=[a_run()]).skips == (Skip("course", "already in it"),)
+
+
+# What a run and its exit must have in common
+
+
+OF_A_PLAN = card(
+    "dunning",
+    trigger=on("invoice.payment_failed"),
+    success=(on("invoice.paid"),),
+    exits=(on("subscription.canceled"),),
+    key="invoice_id",
+    own_key_only=True,
+    same="subscription_id",
+)
+
+
+@pytest.mark.parametrize(
+    ("named_at_entry", "named_at_exit", "ends"),
+    [("s-1", "s-1", True), ("s-1", "s-2", False), ("s-1", None, True), (None, "s-2", True)],
+)
+def test_trap_the_end_of_another_plan_ends_no_run_of_this_one(
+    named_at_entry: str | None, named_at_exit: str | None, ends: bool
+) -> None:
+    entry = {"invoice_id": "i-1", **({"subscription_id": named_at_entry} if named_at_entry else {})}
+    gone = {"subscription_id": named_at_exit} if named_at_exit else {}
+    run = a_run(journey="dunning", key="i-1", entry=entry)
+    plan = routed(happening("subscription.canceled", at(1), **gone), OF_A_PLAN, runs=[run])
+    assert plan.exits == ((Exit(run, "exited"),) if ends else ())
+    failed = happening("invoice.payment_failed", at(0), **entry)
+    late = routed(failed, OF_A_PLAN, later=[happening("subscription.canceled", at(1), **gone)], now=at(2))
+    assert bool(late.starts) is not ends

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.scenario import BadScenario, Line, Scenario, event_of, history, judge, offset, read
+from ops.scenario import Answer, BadScenario, Line, Scenario, answer_of, event_of, history, judge, offset, read
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
@@ -96,6 +96,13 @@ def test_an_event_may_have_an_id_and_a_time_of_its_own(tmp_path: Path) -> None:
     assert late.source_id == repeat.source_id == "7"
 
 
+def test_a_person_answers_a_journey(tmp_path: Path) -> None:
+    lines = "[{at: 0d, type: custom.a}, {at: 3d, type: approve, journey: a}, {at: 4d, type: refuse, journey: b}]"
+    scenario = written(tmp_path, re.sub(r"events:.*?until", f"events: {lines}\nuntil", GOOD, flags=re.DOTALL))
+    alice = "alice@example.com"
+    assert [answer_of(scenario, n) for n in range(3)] == [None, Answer(alice, "a", True), Answer(alice, "b", False)]
+
+
 def test_several_contacts_have_names(tmp_path: Path) -> None:
     people = "contacts: [{id: alice, email: alice@example.com}, {id: bob}]"
     lines = "events: [{at: 0d, contact: bob, type: custom.a}, {at: 0d, identities: {anonymous: b}, type: custom.a}]"
@@ -122,6 +129,7 @@ BAD = [
     ("type: page.viewed,", "", "events.1.type: Field required"),
     ("type: page.viewed,", "type: Page Viewed,", "events.1: type: must be dotted lower case"),
     ("page: pricing", "url: u", "events.1: data.page: Field required"),
+    ("type: page.viewed, page: pricing", "type: approve", "events.1: approve what. name the journey that asks"),
     ("until: 30d", "until: later", "until: must be an offset"),
     ("until: 30d", "", "until: Field required"),
     ("day: 0,", "day: first,", "expect.0.day: Input should be a valid number"),

@@ -1,8 +1,10 @@
 """Where the links in our messages lead: one click stops, a look changes nothing, and every choice is the contact's."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, ClassVar, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,10 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contacts import facts, preferences
 from contacts.events import event, identities
+from contacts.intake import Intake
+from contacts.policy import Frequency, Policy
 from contacts.specs import Purpose
 from contacts.tables import events
 from door.door import Door
-from door.people import CHANNELS, PURPOSES
+from door.people import CHANNELS, FREQUENCIES, PURPOSES, TOPICS
 from settings import Settings
 from tests.gateway.support import NOW, Stopped, Stored, client_of, unique
 
@@ -56,6 +60,17 @@ async def new_reader(door: Door, settings: Settings) -> Callable[..., Reader]:
         return Reader(contact_id, email, *paths)
 
     return make  # type: ignore[return-value]
+
+
+@pytest.fixture
+def client_after(new_door: Callable[..., Door], engine: AsyncEngine, settings: Settings) -> Callable[..., Any]:
+    """``client_after(days=2)``: a client of the same app at a later time."""
+
+    def make(**span: float) -> httpx.AsyncClient:
+        later = settings.model_copy(update={"clock": Stopped(start=NOW + timedelta(**span))})
+        return client_of(new_door(engine, settings=later))
+
+    return make
 
 
 def words(answer: httpx.Response) -> str:
@@ -155,7 +170,7 @@ class TestPreferencePage:
     async def test_shows_what_is_so(self, client: httpx.AsyncClient, new_reader: Callable[..., Reader]) -> None:
         reader = await new_reader("lifecycle")
         answer = await client.get(reader.preferences)
-        assert boxes(answer) == {
+        assert {name: on for name, on in boxes(answer).items() if not name.startswith("topic/")} == {
             "email/promotional": False, "email/lifecycle": True, "sms/promotional": False, "sms/lifecycle": False,
         }  # fmt: skip
         assert reader.email not in answer.text
@@ -212,7 +227,7 @@ class TestPreferencePage:
         answer = await client.post(reader.preferences, data={"do": "stop"})
         assert "We have stopped everything" in words(answer)
         consents = await stored.consent("email", reader.email)
-        assert len(consents) == 14, "seven channels, two purposes"
+        assert len(consents) == len(facts.CHANNELS) * len(facts.MARKETING)
         assert not any(consents.values())
         before = await count(engine, reader.contact_id)
         await client.post(reader.preferences, data={"do": "stop"})
@@ -230,6 +245,266 @@ class TestPreferencePage:
         broken = {"content-type": "multipart/form-data; boundary=x"}
         assert (await client.post(reader.preferences, content=b"--x\r\nnope", headers=broken)).status_code < 500
         assert await count(engine, reader.contact_id) == before
+
+
+def offered(answer: httpx.Response) -> dict[str, list[str]]:
+    """What a page would send as it stands, and with it every answer there is."""
+    page = BeautifulSoup(answer.text, "html.parser")
+    answers: dict[str, list[str]] = {}
+    for field in page.select("input[type=radio], option"):
+        name = field.get("name") or field.find_parent("select")["name"]  # type: ignore[index]
+        answers.setdefault(str(name), []).append(str(field["value"]))
+    return answers
+
+
+def chosen(answer: httpx.Response) -> dict[str, str]:
+    found = BeautifulSoup(answer.text, "html.parser").select("input[type=radio][checked]")
+    return {str(field["name"]): str(field["value"]) for field in found}
+
+
+ALL_TOPICS = [f"topic/{slug}" for slug in TOPICS]
+
+
+class TestWishes:
+    async def test_the_page_offers_what_the_business_has_and_the_policy_says(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader]
+    ) -> None:
+        answer = await client.get((await new_reader("promotional")).preferences)
+        assert [name for name in boxes(answer) if name.startswith("topic/")] == ALL_TOPICS
+        assert "Being found in search" in words(answer)
+        assert "topic/general" not in answer.text
+        assert offered(answer) == {
+            "frequency": ["as_it_comes", "weekly", "monthly"],
+            "preferred_channel": ["any", "email", "sms"],
+            "days": ["14", "30", "90"],
+        }
+        assert chosen(answer) == {"frequency": "as_it_comes", "preferred_channel": "any"}
+        assert "At most 1 in 30 days" in words(answer)
+
+    async def test_it_asks_only_what_can_be_acted_on(
+        self, new_door: Callable[..., Door], new_reader: Callable[..., Reader], engine: AsyncEngine, policy: Policy
+    ) -> None:
+        reader = await new_reader("promotional")
+        monthly = {"monthly": policy.frequency["monthly"]}
+        for frequency, answers in ((monthly, ["as_it_comes", "monthly"]), ({}, None)):
+            intake = Intake(engine, (), policy.model_copy(update={"frequency": frequency}))
+            async with client_of(new_door(engine, intake=intake)) as client:
+                assert offered(await client.get(reader.preferences)).get("frequency") == answers
+                said = await client.post(reader.preferences, data={"frequency": "weekly", "do": "save"})
+                assert said.status_code == 200
+
+    async def test_who_is_reached_in_one_way_is_not_asked_where(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], door: Door, stored: Stored
+    ) -> None:
+        reader = await new_reader("promotional")
+        who = identities(("email", reader.email))
+        gone = {"channel": "sms", "address": "+4930901820", "permanent": True}
+        bounce = event("message.bounced", source="t", source_id=unique(), occurred_at=NOW, identities=who, data=gone)
+        await door.intake.record(bounce, NOW)
+        assert "preferred_channel" not in offered(await client.get(reader.preferences))
+        await client.post(reader.preferences, data={"preferred_channel": "sms", "do": "save"})
+        assert "preferred_channel" not in (await stored.facts("email", reader.email))["profile"]
+
+    async def test_it_is_saved_shown_and_kept_with_its_evidence(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], stored: Stored, engine: AsyncEngine
+    ) -> None:
+        reader = await new_reader("promotional")
+        form = {
+            "shown": ["email/promotional", *ALL_TOPICS], "ticked": ["email/promotional", "topic/seo", "topic/checkout"],
+            "frequency": "monthly", "preferred_channel": "sms", "do": "save",
+        }  # fmt: skip
+        answer = await client.post(reader.preferences, data=form)
+        told = words(answer)
+        assert "Saved, and it holds at once. From now on you get: News and offers, by email" in told
+        assert "We write about: Making checkout easier to finish; Being found in search." in told
+        assert "News and offers: at most 1 in 30 days." in told
+        assert "we write by text message" in told
+        assert chosen(answer) == {"frequency": "monthly", "preferred_channel": "sms"}
+        [said] = [e for e in await stored.events("email", reader.email) if e.type == "contact.updated"]
+        assert (said.source, said.data) == (
+            "preferences",
+            {
+                "topics": ["checkout", "seo"],
+                "frequency": "monthly",
+                "preferred_channel": "sms",
+                "evidence": "preference page",
+            },
+        )
+        profile = (await stored.facts("email", reader.email))["profile"]
+        assert {n: profile[n]["value"] for n in ("topics", "frequency", "preferred_channel")} == {
+            "topics": ["checkout", "seo"], "frequency": "monthly", "preferred_channel": "sms",
+        }  # fmt: skip
+        before = await count(engine, reader.contact_id)
+        assert words(await client.post(reader.preferences, data=form)) == told
+        assert await count(engine, reader.contact_id) == before
+
+    async def test_a_page_sent_twice_at_once_is_one_word(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], stored: Stored
+    ) -> None:
+        reader = await new_reader("promotional")
+        save = {"shown": ALL_TOPICS, "ticked": ["topic/seo"], "frequency": "weekly", "do": "save"}
+        for form in (save, {"days": "14", "do": "pause"}):
+            answers = await asyncio.gather(*(client.post(reader.preferences, data=form) for _ in range(4)))
+            assert {answer.status_code for answer in answers} == {200}
+        types = [e.type for e in await stored.events("email", reader.email)]
+        assert (types.count("contact.updated"), types.count("contact.paused")) == (1, 1)
+
+    async def test_topics_not_shown_and_answers_not_given_are_left_alone(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], stored: Stored,
+        client_after: Callable[..., Any],
+    ) -> None:  # fmt: skip
+        reader = await new_reader("promotional")
+        first = {"shown": ALL_TOPICS, "ticked": ["topic/seo"], "frequency": "weekly", "do": "save"}
+        await client.post(reader.preferences, data=first)
+        second = {"shown": ["topic/checkout"], "ticked": ["topic/checkout"], "do": "save"}
+        async with client_after(hours=1) as client_then:
+            await client_then.post(reader.preferences, data=second)
+        profile = (await stored.facts("email", reader.email))["profile"]
+        assert (profile["topics"]["value"], profile["frequency"]["value"]) == (["checkout", "seo"], "weekly")
+
+    async def test_every_wish_can_be_taken_back(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], client_after: Callable[..., Any]
+    ) -> None:
+        reader = await new_reader("promotional")
+        wish = {"shown": ALL_TOPICS, "ticked": ["topic/seo"], "frequency": "weekly", "preferred_channel": "sms"}
+        none = {"shown": ALL_TOPICS, "frequency": "as_it_comes", "preferred_channel": "any"}
+        await client.post(reader.preferences, data={**wish, "do": "save"})
+        async with client_after(hours=1) as client_then:
+            answer = await client_then.post(reader.preferences, data={**none, "do": "save"})
+        assert chosen(answer) == {"frequency": "as_it_comes", "preferred_channel": "any"}
+        assert not any(on for name, on in boxes(answer).items() if name.startswith("topic/"))
+
+    @pytest.mark.parametrize("field", ["shown", "ticked", "frequency", "preferred_channel", "days"])
+    async def test_junk_in_any_field_says_nothing(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], engine: AsyncEngine, field: str
+    ) -> None:
+        reader = await new_reader("promotional")
+        before = await count(engine, reader.contact_id)
+        for junk in ("", "x", "topic/", "topic/general", "daily", "-1", "1e9", "Ω\x00", "a" * 5000):
+            for do in ("save", "pause", "resume"):
+                typed = await client.post(reader.preferences, data={field: junk, "do": do})
+                upload = await client.post(reader.preferences, files={field: ("a.bin", junk.encode())}, data={"do": do})
+                assert (typed.status_code, upload.status_code) == (200, 200), (junk, do)
+        assert await count(engine, reader.contact_id) == before
+
+    async def test_somebody_else_s_trait_with_markup_is_shown_as_text(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader]
+    ) -> None:
+        reader = await new_reader("promotional")
+        form = {"ticked": ["<script>"], "shown": ["<script>"], "frequency": "<script>", "do": "<script>"}
+        assert "<script" not in (await client.post(reader.preferences, data=form)).text
+
+
+class TestBreak:
+    async def test_a_break_is_taken_shown_and_ended(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], stored: Stored, engine: AsyncEngine,
+        client_after: Callable[..., Any],
+    ) -> None:  # fmt: skip
+        reader = await new_reader("promotional")
+        answer = await client.post(reader.preferences, data={"days": "30", "do": "pause"})
+        assert "You are taking a break until 1 April 2026." in words(answer)
+        assert "days" not in offered(answer)
+        [said] = [e for e in await stored.events("email", reader.email) if e.type == "contact.paused"]
+        assert (said.source, said.data) == ("preferences", {"days": 30, "evidence": "preference page"})
+        assert "You are taking a break" in words(await client.get(reader.preferences))
+        async with client_after(days=2) as client_then:
+            answer = await client_then.post(reader.preferences, data={"do": "resume"})
+            assert "Welcome back." in words(answer)
+            assert "days" in offered(answer)
+            before = await count(engine, reader.contact_id)
+            await client_then.post(reader.preferences, data={"do": "resume"})
+            assert await count(engine, reader.contact_id) == before
+
+    async def test_a_break_is_over_by_itself(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], client_after: Callable[..., Any]
+    ) -> None:
+        reader = await new_reader("promotional")
+        await client.post(reader.preferences, data={"days": "14", "do": "pause"})
+        async with client_after(days=14) as client_then:
+            assert "break until" not in words(await client_then.get(reader.preferences))
+
+    async def test_choices_are_kept_and_can_be_changed_meanwhile(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], stored: Stored
+    ) -> None:
+        reader = await new_reader("promotional", "lifecycle")
+        await client.post(reader.preferences, data={"days": "14", "do": "pause"})
+        assert await stored.consent("email", reader.email) == {"email/promotional": True, "email/lifecycle": True}
+        form = {"shown": ["email/promotional", "email/lifecycle"], "ticked": ["email/lifecycle"], "do": "save"}
+        answer = await client.post(reader.preferences, data=form)
+        assert "You are taking a break" in words(answer)
+        assert "From then on you get: Help with what you bought, by email" in words(answer)
+
+    async def test_who_gets_nothing_is_offered_no_break(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader]
+    ) -> None:
+        reader = await new_reader("promotional")
+        answer = await client.post(reader.preferences, data={"do": "stop"})
+        assert "days" not in offered(answer)
+        await client.post(reader.preferences, data={"days": "14", "do": "pause"})
+        answer = await client.get(reader.preferences)
+        assert "Saved" not in words(answer)
+        assert "break" not in words(answer)
+
+
+class TestWhoseWordItIs:
+    EVERYTHING: ClassVar[dict[str, Any]] = {
+        "shown": ["email/promotional", *ALL_TOPICS], "ticked": ["topic/seo"], "frequency": "weekly", "days": "14",
+    }  # fmt: skip
+
+    async def test_only_the_link_counts_and_no_cookie_is_made(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], engine: AsyncEngine
+    ) -> None:
+        """There is no session that another site's form could ride on: who has not the link can say nothing."""
+        reader = await new_reader("promotional")
+        opened = await client.get(reader.preferences)
+        assert "set-cookie" not in opened.headers
+        assert "form-action 'self'" in opened.headers["content-security-policy"]
+        before = await count(engine, reader.contact_id)
+        for path in ("/preferences", "/preferences/", f"/preferences/{reader.contact_id}", reader.preferences[:-1]):
+            answer = await client.post(path, data={**self.EVERYTHING, "do": "save"}, headers={"origin": "null"})
+            assert answer.status_code in (400, 404, 405)
+        assert await count(engine, reader.contact_id) == before
+
+    @pytest.mark.parametrize("do", ["save", "stop", "pause", "resume"])
+    async def test_a_link_that_is_opened_says_nothing_whatever_is_added_to_it(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], engine: AsyncEngine, do: str
+    ) -> None:
+        reader = await new_reader("promotional")
+        before = await count(engine, reader.contact_id)
+        asked = {**self.EVERYTHING, "do": do}
+        assert (await client.get(reader.preferences, params=asked)).status_code == 200
+        # Not by a query on a form that is sent either: the word is in the body.
+        await client.post(reader.preferences, params=asked, data={})
+        assert await count(engine, reader.contact_id) == before
+
+    @pytest.mark.parametrize("do", ["save", "stop", "pause", "resume"])
+    async def test_an_erased_contact_leaves_nothing_new_behind(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], engine: AsyncEngine, door: Door, do: str
+    ) -> None:
+        reader = await new_reader("promotional")
+        who = identities(("contact", reader.contact_id))
+        erased = event("contact.erased", source="t", source_id=unique(), occurred_at=NOW, identities=who)
+        await door.intake.record(erased, NOW)
+        before = await count(engine, reader.contact_id)
+        answer = await client.post(reader.preferences, data={**self.EVERYTHING, "do": do})
+        assert "we did. We send you nothing." in words(answer)
+        assert not BeautifulSoup(answer.text, "html.parser").find_all("form")
+        assert await count(engine, reader.contact_id) == before
+
+    async def test_the_link_of_a_contact_who_turned_out_to_be_another_speaks_for_both(
+        self, client: httpx.AsyncClient, new_reader: Callable[..., Reader], stored: Stored, door: Door
+    ) -> None:
+        kept, gone = await new_reader("promotional"), await new_reader("promotional")
+        both = identities(("contact", kept.contact_id), ("contact", gone.contact_id))
+        merged = event("contact.merged", source="t", source_id=unique(), occurred_at=NOW, identities=both)
+        await door.intake.record(merged, NOW)
+        for reader, frequency in ((gone, "weekly"), (kept, "monthly")):
+            answer = await client.post(reader.preferences, data={"frequency": frequency, "do": "save"})
+            assert answer.status_code == 200
+            profiles = [(await stored.facts("email", r.email))["profile"] for r in (kept, gone)]
+            assert profiles[0] == profiles[1]
+        said = [e.data["frequency"] for e in await stored.events("email", gone.email) if e.type == "contact.updated"]
+        assert sorted(said) == ["monthly", "weekly"]
 
 
 class TestLinks:
@@ -283,6 +558,7 @@ class TestToken:
 
     def test_the_page_has_words_for_every_choice(self) -> None:
         assert (set(CHANNELS), set(PURPOSES)) == (set(facts.CHANNELS), set(facts.MARKETING))
+        assert set(FREQUENCIES) == set(get_args(Frequency))
 
     def test_another_secret_or_a_changed_letter_is_bad(self) -> None:
         token = preferences.make(self.SECRET, "c-1", "email", "promotional", "t")

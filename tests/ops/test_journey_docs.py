@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,67 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import cli
-from contacts.specs import on
-from ops.journey_docs import diagram, label, pages, stale, write
-from workflows.reading import Flow, HandOff, StageFlow, flow_of
+from contacts.specs import LIFECYCLE, PROMOTIONAL, Card, always, days, on
+from ops import scenario
+from ops.journey_docs import SUBJECTS, diagram, label, pages, stale, write
+from ops.words import happening
+from templates.render import declared
+from workflows.reading import Flow, HandOff, Send, StageFlow, Wait, flow_of
 from workflows.registry import JOURNEYS
 
-DOCS = Path(__file__).parents[2] / "docs" / "journeys"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "journeys"
+SCENARIOS = {
+    name: scenario.read(ROOT / "tests" / "scenarios" / f"{name}.yaml") for name in ("nurture-quiet", "checkout-quiet")
+}
 
 FLOWS = [flow_of(cls) for cls in JOURNEYS]
-NURTURE = next(flow for flow in FLOWS if flow.card.name == "nurture")
+
+PRICES = on("page.viewed", page="pricing")
+
+TRIAL = Flow(
+    Card(
+        name="trial",
+        trigger=(PRICES, on("resource.downloaded", kind="case_study")),
+        audience="whoever weighs us up",
+        goal="they can tell whether it is right for them",
+        success=(on("meeting.booked", "purchase.completed"),),
+        exits=(on("deal.stage_changed"), on("message.replied")),
+        owner="sales",
+        purpose=PROMOTIONAL,
+        reentry=always(),
+        max_run=days(30),
+        review_by=date(2027, 5, 1),
+        key="checkout_id",
+        newest_only=True,
+        only=("known", "in:high_value"),
+        unless=("new_customer",),
+        doc="Answers the question\nbehind the visit.",
+        messages=("nurture_clarity", "call_back"),
+        hears=(PRICES,),
+    ),
+    "workflows/trial.py",
+    1,
+    {},
+    (
+        StageFlow(
+            "clarify",
+            2,
+            (
+                Send(3, "nurture_clarity", PROMOTIONAL, None),
+                Wait(4, (PRICES,), "4 days"),
+                Wait(5, (PRICES,), "4 days"),
+            ),
+            ("hand_over", "clarify"),
+            may_end=False,
+        ),
+        StageFlow("hand_over", 6, (Send(7, "call_back", LIFECYCLE, "call"), HandOff(8, "Call.")), (), may_end=True),
+    ),
+)
+
+
+def written(*flows: Flow) -> dict[str, str]:
+    return pages(flows or FLOWS, declared(), SCENARIOS)
 
 
 def run(*args: str) -> tuple[int, str, str]:
@@ -27,47 +80,68 @@ def run(*args: str) -> tuple[int, str, str]:
 
 
 def test_the_pages_of_the_repository_are_current() -> None:
-    assert run("--check", "--to", str(DOCS)) == (0, "", "")
+    here = ("--to", str(DOCS), "--scenarios", str(ROOT / "tests" / "scenarios"))
+    assert run("--check", *here) == (0, "", "")
+
+
+def test_every_journey_is_there_for_a_subject() -> None:
+    assert {name for names in SUBJECTS.values() for name in names} == {flow.card.name for flow in FLOWS}
+    (line,) = [line for line in written()["README.md"].splitlines() if line.startswith("| Surveys and preferences |")]
+    assert "[survey](survey.md), [survey-thanks](survey-thanks.md), [preferences](preferences.md)" in line
+
+
+def test_a_page_links_to_what_there_is() -> None:
+    for page in written().values():
+        for link in re.findall(r"\]\(([^)]+)\)", page):
+            assert (DOCS / link).resolve().exists() or link in written(), link
 
 
 def test_the_index_has_a_line_for_every_journey() -> None:
-    index = pages(FLOWS)["README.md"]
+    index = written()["README.md"]
     for flow in FLOWS:
         card = flow.card
         (line,) = [line for line in index.splitlines() if line.startswith(f"| [{card.name}]({card.name}.md) |")]
         assert card.goal in line
         assert card.owner in line
-        assert all(f"`{condition}`" in line for condition in (*card.trigger, *card.success))
+        assert all(happening(condition) in line for condition in (*card.trigger, *card.success))
         assert f"| {card.review_by:%-d %b %Y} |" in line
 
 
 def test_a_page_has_the_card_and_the_way_through() -> None:
-    page = pages(FLOWS)["nurture.md"]
+    page = written(TRIAL)["trial.md"]
     for part in (
-        "# nurture\n\nAnswers the question behind the visit;",
-        "| Starts on | `page.viewed (page='pricing')`<br>`resource.downloaded (kind='case_study')`<br>",
-        "| Success | `meeting.booked or conversation.started or purchase.completed` |",
-        "| Other exits | `deal.stage_changed`<br>`message.replied` |",
+        "# trial\n\nAnswers the question behind the visit.\n",
+        "| Starts on | page viewed (page: pricing)<br>resource downloaded (kind: case_study) |",
+        "| For | whoever weighs us up (only known, only in high value, not new customer) |",
+        "| Success | meeting booked or purchase completed |",
+        "| Other exits | deal stage changed<br>message replied |",
+        "| One run for each | `checkout_id`, the newest only |",
         "| May last | 30 days |",
-        "(not customer) |",
+        "| Listens for | page viewed (page: pricing) |",
+        "| [nurture_clarity](../../templates/messages/nurture_clarity.j2) | email | promotional |",
+        "| [call_back](../../templates/messages/call_back.j2) | call | lifecycle |",
+        f"\n## Scenarios\n\n- [{SCENARIOS['nurture-quiet'].name}](../../tests/scenarios/nurture-quiet.yaml)\n",
+        f"```mermaid\n{diagram(TRIAL)}\n```\n",
     ):
         assert part in page
-    assert f"```mermaid\n{diagram(NURTURE)}\n```\n" in page
-    assert "One run for each" not in page
-    assert "| One run for each | `checkout_id`, the newest only |" in pages(FLOWS)["abandoned-checkout.md"]
+    keyless = replace(TRIAL, card=replace(TRIAL.card, key=None, only=(), unless=(), hears=()))
+    page = written(keyless)["trial.md"]
+    for part in ("One run for each", "Listens for", "not new customer"):
+        assert part not in page
 
 
 def test_the_picture_shows_every_way_in_through_and_out() -> None:
-    lines = [line.strip() for line in diagram(NURTURE).splitlines()]
+    lines = [line.strip() for line in diagram(TRIAL).splitlines()]
     assert lines[0] == "flowchart TD"
-    assert lines[1].endswith(" --> stage_assess")
     for line in (
-        "stage_clarify[\"clarify<br>sends nurture_clarity<br>waits for page.viewed (page='pricing'), at most 4 days\"]",
+        'entry(["page viewed (page: pricing)<br>or resource downloaded (kind: case_study)"]) --> stage_clarify',
+        'stage_clarify["clarify<br>sends nurture_clarity<br>waits for page viewed (page: pricing), at most 4 days"]',
+        'stage_hand_over["hand over<br>sends call_back by call<br>hands over: Call."]',
         "stage_clarify --> stage_hand_over",
-        "stage_clarify --> stage_prove",
+        "stage_clarify --> stage_clarify",
         'stage_hand_over --> completed(["completed"])',
-        'converted(["converted<br>meeting.booked or conversation.started or purchase.completed"])',
-        'exited(["exited<br>deal.stage_changed<br>or message.replied"])',
+        'converted(["converted<br>meeting booked or purchase completed"])',
+        'exited(["exited<br>deal stage changed<br>or message replied"])',
         'exhausted(["exhausted<br>after 30 days"])',
         "run -.-> anytime",
     ):
@@ -103,28 +177,28 @@ def test_no_text_breaks_out_of_its_label(texts: list[str]) -> None:
 def test_names_and_reasons_cannot_break_the_picture() -> None:
     reason = 'Asked "why (so much)?" | it\'s [urgent]; --> end'
     stage = StageFlow("end", 1, (HandOff(1, reason),), ("end",), may_end=False)
-    card = replace(NURTURE.card, trigger=(on("a.b", page='"]'),))
+    card = replace(TRIAL.card, trigger=(on("a.b", page='"]'),))
     drawn = diagram(Flow(card, "workflows/x.py", 1, {}, (stage,)))
     assert 'stage_end["end<br>hands over: Asked #34;why (so much)?#34;' in drawn
-    assert "page='#34;#93;'" in drawn
+    assert "page: #34;#93;" in drawn
     assert [line for line in drawn.splitlines() if line.strip() == "end"] == ["    end"] * 2
     assert drawn.count('"') % 2 == 0
 
 
 def test_a_bar_does_not_break_a_table() -> None:
-    odd = replace(NURTURE, card=replace(NURTURE.card, goal="this | that", owner="a|b"))
-    written = pages([odd])
-    assert "| Goal | this \\| that |" in written["nurture.md"]
-    assert "| this \\| that |" in written["README.md"]
-    assert "| a\\|b |" in written["README.md"]
+    odd = replace(TRIAL, card=replace(TRIAL.card, goal="this | that", owner="a|b"))
+    shown = written(odd)
+    assert "| Goal | this \\| that |" in shown["trial.md"]
+    assert "| this \\| that |" in shown["README.md"]
+    assert "| a\\|b |" in shown["README.md"]
 
 
 def test_pages_are_the_same_every_time() -> None:
-    assert pages(FLOWS) == pages([flow_of(cls) for cls in JOURNEYS])
+    assert written() == written(*(flow_of(cls) for cls in JOURNEYS))
 
 
 def test_what_is_missing_changed_or_of_no_journey_is_stale(tmp_path: Path) -> None:
-    expected = pages(FLOWS)
+    expected = written()
     folder = tmp_path / "journeys"
     assert [path.name for path in stale(folder, expected)] == sorted(expected)
     assert [path.name for path in write(folder, expected)] == sorted(expected)
@@ -142,11 +216,12 @@ def test_what_is_missing_changed_or_of_no_journey_is_stale(tmp_path: Path) -> No
 
 def test_the_command_writes_and_checks(tmp_path: Path) -> None:
     folder = tmp_path / "journeys"
-    assert run("--to", str(folder), "--json")[0] == 0
-    assert {path.name for path in folder.iterdir()} == set(pages(FLOWS))
-    assert run("--check", "--to", str(folder)) == (0, "", "")
+    here = ("--to", str(folder), "--scenarios", str(ROOT / "tests" / "scenarios"))
+    assert run(*here, "--json")[0] == 0
+    assert {path.name for path in folder.iterdir()} == set(written())
+    assert run("--check", *here) == (0, "", "")
     (folder / "welcome.md").write_text("old")
-    status, out, err = run("--check", "--to", str(folder))
+    status, out, err = run("--check", *here)
     assert (status, out) == (1, "")
     assert err == f"perennial: {folder / 'welcome.md'}: stale; run `perennial journeys docs`\n"
     assert (folder / "welcome.md").read_text() == "old"
@@ -155,4 +230,7 @@ def test_the_command_writes_and_checks(tmp_path: Path) -> None:
 def test_the_command_does_not_write_where_no_project_is(tmp_path: Path) -> None:
     status, out, err = run("--to", str(tmp_path / "docs" / "journeys"))
     assert (status, out, len(err.splitlines())) == (2, "", 1)
+    status, out, err = run("--to", str(tmp_path / "journeys"), "--scenarios", str(tmp_path / "none"))
+    assert (status, out) == (2, "")
+    assert err == f"perennial: {tmp_path / 'none'}: no such folder; run this where the project is, or say --scenarios\n"
     assert list(tmp_path.iterdir()) == []

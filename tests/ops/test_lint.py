@@ -1,11 +1,13 @@
-"""Each check finds the fault that is seeded for it, and only that one."""
+"""Every check finds the fault that is seeded for it, and only that one."""
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -14,8 +16,16 @@ from typer.testing import CliRunner
 
 import cli
 import templates
+from activities.context import message_context
+from contacts import policy as policies
+from contacts.facts import Facts, Stamped
+from contacts.lifecycle import Standing
+from contacts.policy import Policy
 from ops import scenario
-from ops.lint import Finding, Library, lint
+from ops.checks.knowledge import FLAGS
+from ops.checks.library import Library
+from ops.checks.messages import TOLD, TOLD_BY_ENTRY
+from ops.lint import CHECKS, Finding, lint
 from templates.render import Templates
 from workflows import registry
 from workflows.base import Journey
@@ -23,6 +33,15 @@ from workflows.reading import flow_of
 
 TODAY = date(2026, 11, 22)
 SHIPPED = Path(next(iter(templates.__path__)))
+RULES = (Path(__file__).parents[2] / "policy.toml").read_text()
+
+SEGMENT = """
+[[segment]]
+name = "readers"
+who = "who reads a lot"
+decides = "what they get to read"
+topics = ["seo"]
+"""
 
 CARD = {
     "trigger": 'on("form.submitted")',
@@ -37,7 +56,7 @@ CARD = {
     "review_by": "date(2026, 11, 22)",
 }
 
-HEAD = "from datetime import date\n\nfrom workflows.base import *\nfrom contacts.specs import often\n"
+HEAD = "from datetime import date\n\nfrom workflows.base import *\n"
 
 STAGE = """
 async def only(self):
@@ -75,12 +94,14 @@ def load(tmp_path: Path) -> Iterator[Load]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Templates of one message, ``reminder``, which is promotional."""
-    copied = Path(shutil.copytree(SHIPPED, tmp_path / "templates"))
-    for file in copied.glob("messages/*.*"):
-        if file.stem != "nurture_reminder":
-            file.unlink()
-        else:
-            file.rename(file.with_stem("reminder"))
+
+    def others(folder: str, names: list[str]) -> list[str]:
+        files = [name for name in names if Path(name).suffix]
+        return [n for n in files if Path(n).stem != "nurture_reminder"] if Path(folder).name == "messages" else []
+
+    copied = Path(shutil.copytree(SHIPPED, tmp_path / "templates", ignore=others))
+    for file in copied.glob("messages/nurture_reminder.*"):
+        file.rename(file.with_stem("reminder"))
     return copied
 
 
@@ -106,6 +127,7 @@ def told(*expect: dict[str, object], never: tuple[dict[str, object], ...] = ()) 
 
 
 ENOUGH = (told({"day": 0, "touch": "reminder"}), told({"kind": "enter", "journey": "tiny"}))
+BOTH = (*ENOUGH, told({"kind": "enter", "journey": "other"}))
 
 
 def found(
@@ -113,12 +135,154 @@ def found(
     folder: Path,
     scenarios: tuple[scenario.Scenario, ...] = ENOUGH,
     today: date = TODAY,
+    rules: str = "",
 ) -> list[Finding]:
-    return lint(Library([flow_of(cls) for cls in journeys], Templates(folder), scenarios, today))
+    """What is found in these journeys, these templates and a policy without segments but for ``rules``."""
+    file = folder.parent / "policy.toml"
+    file.write_text(RULES.partition("[[segment]]")[0] + rules)
+    flows = [flow_of(cls) for cls in journeys]
+    return lint(Library(flows, Templates(folder), folder, scenarios, policies.load(file), file, today))
 
 
 def codes(findings: list[Finding]) -> list[str]:
     return [finding.code for finding in findings]
+
+
+def also(asked: str) -> str:
+    """A journey that asks for this too, in its last line."""
+    return written(f"{STAGE}    {asked}\n")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault to seed, what stands in the line at which it must be found, and what must be said of it."""
+
+    code: str
+    at: str
+    says: str
+    today: date = TODAY
+    scenarios: tuple[scenario.Scenario, ...] = BOTH
+
+
+LOST = """
+async def only(self):
+    await self.send("reminder")
+
+async def lost(self): ...
+"""
+ROUND = """
+async def only(self):
+    await self.send("reminder")
+    return self.again
+
+async def again(self):
+    return self.again
+"""
+DEAF = 'await self.wait(on("message.replied", channel="sms"), days=1)'
+IDLE = 'async def only(self):\n    await self.sleep(days=2)\n    await self.send("reminder")\n'
+SOLD = """
+Twenty questions were asked. Here are 20% off for you. Save up to 40 on the rest. Order now and use the voucher code.
+"""
+
+FAULTS = {
+    "no-limit": Fault(also('await self.wait(on("custom.news"))'), "custom.news", "waits for news, but not how long"),
+    "wait-without-exit": Fault(
+        written(IDLE, exits='[on("contact.erased")]'), "sleep", "waits 2 days, and then a message goes out"
+    ),
+    "unreachable": Fault(written(LOST), "async def lost", "no stage leads to lost:"),
+    "no-way-out": Fault(written(ROUND), "async def again", "again comes round to itself"),
+    "never-starts": Fault(written(trigger='on("message.replied")'), "trigger=", "message replied ends it too"),
+    "unseen-exit": Fault(
+        written(exits='[on("message.replied"), on("message.replied", channel="sms")]'),
+        "exits=",
+        "message replied (channel: sms) ends the run already",
+    ),
+    "deaf-wait": Fault(also(DEAF), "wait(", "the run ends on message replied (channel: sms)"),
+    "unknown-event": Fault(
+        also('await self.wait(on("page.vewed"), days=1)'), "page.vewed", "there is no event page.vewed"
+    ),
+    "unknown-flag": Fault(written(only='["loyal"]'), "only=", "no contact is ever 'loyal'; there is at_risk"),
+    "unused-segment": Fault(written(), 'name = "readers"', "segment readers changes nothing"),
+    "same-trigger": Fault(written() + written(name="Other"), "trigger=", "form submitted starts other too"),
+    "no-ticket-hold": Fault(
+        also('await self.send("reminder", purpose=LIFECYCLE)'), "LIFECYCLE", "but sent as lifecycle"
+    ),
+    "no-opt-out": Fault(
+        also('await self.send("receipt")'), "receipt", "without a way to opt out, but sent as promotional"
+    ),
+    "wrong-channel": Fault(also('await self.send("reminder", channel="sms")'), "sms", "reminder is written for email"),
+    "undeclared-context": Fault(also('await self.send("reminder", plan="M")'), "plan=", "reminder declares no plan"),
+    "missing-context": Fault(also('await self.send("needy")'), "needy", "needy cannot do without days"),
+    "unknown-template": Fault(also('await self.send("remnider")'), "remnider", "there is no template remnider"),
+    "unsent-template": Fault(written(), "channel =", "no journey sends it"),
+    "urgency": Fault(also('await self.send("rush")'), "Last chance", "it says 'last chance' and knows of no end"),
+    "too-promotional": Fault(
+        written(
+            'async def only(self):\n    for name in ("reminder", "second"):\n'
+            "        await self.send(name, purpose=PROMOTIONAL)\n",
+            purpose="LIFECYCLE",
+        ),
+        "purpose=",
+        "2 promotional messages (reminder, second), and a lifecycle journey may send 1",
+    ),
+    "oversold": Fault(
+        also('await self.send("sold", purpose=LIFECYCLE)'), "channel =", "sentences sell (here are 20% off for you.)"
+    ),
+    "overdue": Fault(written(), "review_by=", "by 22 Nov 2026: look at it with tests", date(2026, 11, 23)),
+    "missing-scenario": Fault(written(), "class Tiny", "1 of 2", scenarios=ENOUGH[:1]),
+}
+"""One for each check. What else they need stands in ``seeded``."""
+
+
+@pytest.fixture
+def seeded(folder: Path) -> Callable[[str], str]:
+    """Seeds what a fault needs besides its journey; returns the policy's additional lines."""
+
+    def seed(code: str) -> str:
+        match code:
+            case "no-opt-out":
+                another_template(folder, "receipt", purpose="transactional")
+            case "missing-context":
+                another_template(folder, "needy")
+                file = folder / "messages" / "needy.toml"
+                text = file.read_text().replace("[context]", '[context]\ndays = { type = "integer" }')
+                file.write_text(re.sub(r"(\[samples\.\w+\])", r"\1\ndays = 3", text))
+            case "unsent-template":
+                another_template(folder, "forgotten")
+            case "urgency":
+                another_template(folder, "rush", subject="Last chance")
+            case "too-promotional":
+                another_template(folder, "second")
+            case "oversold":
+                another_template(folder, "sold", purpose="lifecycle")
+                copy = folder / "messages" / "sold.j2"
+                copy.write_text(
+                    '{% extends "layout.j2" %}{% block body %}{% call p() %}' + SOLD + "{% endcall %}{% endblock %}"
+                )
+            case "unused-segment":
+                return SEGMENT
+        return ""
+
+    return seed
+
+
+def test_every_check_has_a_fault_that_it_finds() -> None:
+    assert FAULTS.keys() == CHECKS.keys()
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_a_seeded_fault_is_found_and_nothing_else(
+    load: Load, folder: Path, seeded: Callable[[str], str], code: str
+) -> None:
+    fault = FAULTS[code]
+    rules = seeded(code)
+    findings = found(load(fault.code), folder, fault.scenarios, fault.today, rules)
+    assert set(codes(findings)) == {code}
+    first = findings[0]
+    file = folder.parent / first.file
+    text = file.read_text() if file.exists() and not first.file.startswith("tiny_") else HEAD + fault.code
+    assert fault.at in text.splitlines()[first.line - 1]
+    assert fault.says in str(findings)
 
 
 def test_a_sound_journey_has_no_finding(load: Load, folder: Path) -> None:
@@ -128,22 +292,22 @@ def test_a_sound_journey_has_no_finding(load: Load, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ('await self.wait(on("a.b"))', "waits for a.b, but not how long"),
-        ('await self.wait(on("a.b"), until=None)', "waits for a.b, but not how long"),
-        ("await self.sleep()", "sleeps no time, but not how long"),
+        ('await self.wait(on("custom.news"))', "waits for news, but not how long"),
+        ('await self.wait(on("custom.news"), until=None)', "waits for news, but not how long"),
+        ("await self.sleep()", "waits for no time, but not how long"),
     ],
 )
 def test_no_limit(load: Load, folder: Path, asked: str, said: str) -> None:
-    (finding,) = found(load(written(f"{STAGE}    {asked}\n")), folder)
-    assert (finding.code, finding.line) == ("no-limit", (HEAD + written()).count("\n"))
+    (finding,) = found(load(also(asked)), folder)
+    assert finding.code == "no-limit"
     assert said in finding.what
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        'await self.wait(on("a.b"), days=1)',
-        'await self.wait(on("a.b"), until=self.after(days=1))',
+        'await self.wait(on("custom.news"), days=1)',
+        'await self.wait(on("custom.news"), until=self.after(days=1))',
         'await self.hand_off("Look.")',
         'await self.approval("a gift", days=2)',
         "await self.sleep(hours=1)",
@@ -179,7 +343,7 @@ def test_unreachable(load: Load, folder: Path) -> None:
         ("self.memory.clear()", ["no-way-out", "no-way-out"]),
         ("await self.facts()", ["no-way-out", "no-way-out"]),
         ("await self.sleep(days=1)", []),
-        ('await self.wait(on("a.b"), days=1)', []),
+        ('await self.wait(on("custom.news"), days=1)', []),
         ('await self.hand_off("Look.")', []),
         ('await self.send("reminder")', []),
     ],
@@ -212,15 +376,14 @@ def test_a_stage_that_comes_round_to_itself_has_no_way_out(load: Load, folder: P
     assert codes(found(load(written(stages)), folder)) == ["no-way-out"]
 
 
-VIEWED = 'on("page.viewed", "page.read", page="pricing")'
-BOTH = (*ENOUGH, told({"kind": "enter", "journey": "other"}))
+VIEWED = 'on("page.viewed", "custom.read", page="pricing")'
 
 
 @pytest.mark.parametrize(
     "other",
     [
         {"trigger": 'on("page.viewed")'},
-        {"trigger": '[on("a.b"), on("page.read", page=["pricing", "plans"], site="x")]'},
+        {"trigger": '[on("custom.news"), on("custom.read", page=["pricing", "plans"], site="x")]'},
         {"trigger": '[often(on("page.viewed"), times=2, days=7)]'},
         {"trigger": 'on("page.viewed")', "only": '["known"]'},
         {"trigger": 'on("page.viewed")', "unless": '["known"]'},
@@ -237,11 +400,11 @@ def test_same_trigger(load: Load, folder: Path, other: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"trigger": 'on("page.seen", page="pricing")'},
+        {"trigger": 'on("custom.seen", page="pricing")'},
         {"trigger": 'on("page.viewed", page="plans")'},
         {"trigger": 'on("page.viewed")', "only": '["customer"]'},
         {"trigger": 'on("page.viewed")', "exits": '[on("page.viewed", page="pricing")]'},
-        {"trigger": 'on("page.viewed")', "success": 'on("page.viewed")'},
+        {"trigger": 'on("page.viewed")', "success": 'on("page.viewed", "custom.read", page="pricing")'},
         {"trigger": 'on("page.viewed")', "purpose": "TRANSACTIONAL"},
     ],
 )
@@ -372,6 +535,168 @@ def test_missing_scenario(
     assert codes(found(load(written()), folder, scenarios)) == expected
 
 
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ('on("usage.fallen")', "there is no event usage.fallen"),
+        ('on("date.approaching", name="easter")', "no date.approaching ever has name='easter'"),
+        ('on("date.approaching", days=7)', "no date.approaching ever has days=7"),
+        ('on("date.approaching", date="soon")', "no date.approaching ever has date='soon'"),
+        ('on("segment.joined", segment="writers")', "no segment.joined ever has segment='writers'"),
+        ('on("message.clicked", machine="no")', "no message.clicked ever has machine='no'"),
+        ('on("checkout.started", checkout_id=None)', "no checkout.started ever has checkout_id=None"),
+        ('on("consent.granted", purpose=["news", "offers"])', "no consent.granted ever has purpose="),
+        ('often(on("page.viewed"), times=2, days=7, without=on("demo.booked"))', "there is no event demo.booked"),
+    ],
+)
+def test_what_can_never_happen(load: Load, folder: Path, condition: str, why: str) -> None:
+    for code in (also(f"await self.wait({condition}, days=1)"), written(trigger=condition)):
+        (finding,) = found(load(code), folder)
+        assert finding.code == "unknown-event"
+        assert finding.what.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'on("date.approaching", name="renewal", days=45, date="2027-01-01")',
+        'on("ticket.solved", status=[None, "solved"], priority=None)',
+        'on("message.clicked", machine=False, channel="sms")',
+        'on("consent.granted", purpose=["promotional", "offers"])',
+        'on("custom.anything", at="all")',
+        'on("segment.left", segment="readers")',
+    ],
+)
+def test_what_can_happen(load: Load, folder: Path, condition: str) -> None:
+    findings = found(load(also(f"await self.wait({condition}, days=1)")), folder, rules=SEGMENT)
+    assert "unknown-event" not in codes(findings)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        written(trigger='on("segment.joined", segment="readers")'),
+        written(success='on("segment.left", segment=["readers", "writers"])'),
+        written(exits='[on("segment.left", segment="readers")]'),
+        written(only='["in:readers"]'),
+        written(unless='["in:readers"]'),
+        also('await self.wait(on("segment.joined", segment="readers"), days=1)'),
+        also('if "in:readers" in (await self.facts()).flags: await self.sleep(days=1)'),
+        also('flags = (await self.facts()).flags\n    if "in:readers" not in flags: await self.sleep(days=1)'),
+    ],
+)
+def test_a_segment_that_a_journey_asks_for_changes_something(load: Load, folder: Path, code: str) -> None:
+    assert found(load(code), folder, rules=SEGMENT) == []
+
+
+def test_a_segment_that_a_template_asks_for_changes_something(load: Load, folder: Path) -> None:
+    copy = folder / "messages" / "reminder.j2"
+    copy.write_text(copy.read_text() + '{# "in:readers" #}')
+    assert found(load(written()), folder, rules=SEGMENT) == []
+
+
+def test_a_segment_nobody_joins_or_asks_for_changes_nothing(load: Load, folder: Path) -> None:
+    journeys = load(written(exits='[on("segment.left"), on("message.replied")]'))
+    assert codes(found(journeys, folder, rules=SEGMENT)) == ["unused-segment"]
+
+
+def test_a_branch_on_a_flag_that_nobody_has_is_found(load: Load, folder: Path) -> None:
+    code = also('if "stron" in (await self.facts()).flags: await self.sleep(days=1)')
+    (finding,) = found(load(code), folder)
+    assert (finding.code, "no contact is ever 'stron'" in finding.what) == ("unknown-flag", True)
+
+
+def test_every_flag_there_is_may_be_asked_for() -> None:
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    known = {"email": Stamped("alice@example.com", now, "1")}
+    somebody = Facts("c", profile=known, customer_since=now, erased_at=now)
+    assert somebody.flags() <= FLAGS
+    assert Standing("lead", 100, ()).flags <= FLAGS
+
+
+def test_messages_are_told_what_lint_counts_on(policy: Policy) -> None:
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    names = ("first_name", "timezone", "company", "topic", "resource")
+    facts = Facts("c", {name: Stamped("x", now, "1") for name in names}, entry=Stamped({"type": "x"}, now, "1"))
+    entry = {"type": "x", "data": dict.fromkeys(TOLD_BY_ENTRY.values(), "x")}
+    links = {"unsubscribe_url": "https://example.com/u", "preferences_url": "https://example.com/p"}
+    told = message_context(entry, {}, facts, policy, links, now)
+    assert TOLD | TOLD_BY_ENTRY.keys() <= told.keys()
+    assert not TOLD_BY_ENTRY.keys() & message_context({}, {}, facts, policy, links, now).keys()
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        ('on("checkout.started")', []),
+        ('[on("checkout.started"), on("checkout.expired")]', []),
+        ('on("checkout.started", "page.viewed")', ["missing-context"]),
+        ('on("ticket.opened")', ["missing-context"]),
+        ('on("custom.checkout")', []),
+    ],
+)
+def test_what_began_the_run_is_told_too(load: Load, folder: Path, trigger: str, expected: list[str]) -> None:
+    for ending in ("toml", "j2"):
+        shutil.copy(SHIPPED / "messages" / f"checkout_reminder.{ending}", folder / "messages")
+    journeys = load(written(f'{STAGE}    await self.send("checkout_reminder")\n', trigger=trigger))
+    assert codes(found(journeys, folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("card", "heard", "expected"),
+    [
+        ({}, 'on("message.replied")', ["deaf-wait"]),
+        ({}, 'on("message.replied", "purchase.completed", order_id="1")', ["deaf-wait"]),
+        ({}, 'on("message.replied", "custom.news")', []),
+        ({"key": '"ticket_id"'}, 'on("message.replied")', []),
+        ({"exits": '[on("message.replied", channel="sms")]'}, 'on("message.replied")', []),
+    ],
+)
+def test_only_what_surely_ends_the_run_is_not_heard(
+    load: Load, folder: Path, card: dict[str, str], heard: str, expected: list[str]
+) -> None:
+    code = written(f"{STAGE}    await self.wait({heard}, days=1)\n", **card)
+    assert codes(found(load(code), folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("exits", "expected"),
+    [
+        ('[on("message.replied"), on("purchase.completed")]', ["unseen-exit"]),
+        ('[on("message.replied"), on("message.replied", "purchase.completed", channel="sms")]', ["unseen-exit"]),
+        ('[on("message.replied"), on("conversation.started", "purchase.completed")]', []),
+        ('[on("message.replied", channel="sms"), on("message.replied")]', []),
+    ],
+)
+def test_only_exits_that_never_count_are_unseen(load: Load, folder: Path, exits: str, expected: list[str]) -> None:
+    assert codes(found(load(written(exits=exits)), folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("stages", "exits", "expected"),
+    [
+        (IDLE, '[on("contact.erased"), on("conversation.started")]', []),
+        (IDLE, '[on("contact.erased")]', ["wait-without-exit"]),
+        (IDLE.replace("sleep(", 'wait(on("page.viewed"), '), '[on("contact.erased")]', []),
+        (f"{STAGE}    await self.sleep(days=3)\n", '[on("contact.erased")]', []),
+        (f"{IDLE.rpartition('    await')[0]}    return self.then\n{STAGE.replace('only', 'then')}",
+         '[on("contact.erased")]', ["wait-without-exit"]),
+    ],
+)  # fmt: skip
+def test_wait_without_exit(load: Load, folder: Path, stages: str, exits: str, expected: list[str]) -> None:
+    assert codes(found(load(written(stages, exits=exits)), folder)) == expected
+
+
+def test_urgency_has_the_line_of_copy_that_no_sample_shows(load: Load, folder: Path) -> None:
+    copy = folder / "messages" / "reminder.j2"
+    copy.write_text(
+        copy.read_text().replace("{% endblock %}", "{% if false %}\nLimited\ntime\n{% endif %}\n{% endblock %}")
+    )
+    (finding,) = found(load(written()), folder)
+    assert (finding.code, finding.file) == ("urgency", "templates/messages/reminder.j2")
+    assert copy.read_text().splitlines()[finding.line - 1] == "Limited"
+
+
 QUIET = """\
 name: quiet
 start: 2026-03-02T09:00:00Z
@@ -384,7 +709,9 @@ expect: [{touch: welcome}, {touch: nurture_clarity}, {touch: checkout_help}, {to
 
 @pytest.fixture
 def sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The command sees one journey that is sound, and a folder of scenarios."""
+    """The command sees one journey that is sound, a policy without segments, and a folder of scenarios."""
+    (tmp_path / "policy.toml").write_text(RULES.partition("[[segment]]")[0])
+    monkeypatch.setenv("PERENNIAL_POLICY_FILE", str(tmp_path / "policy.toml"))
     checkout = next(cls for cls in registry.JOURNEYS if cls.card.name == "abandoned-checkout")
     monkeypatch.setattr(registry, "JOURNEYS", (checkout,))
     for name in ("one.yaml", "two.yaml"):

@@ -264,6 +264,25 @@ async def test_a_hold_lasts_as_long_as_the_policy_of_its_day_said(
     assert await found(engine, now) == []
 
 
+async def test_a_consent_lasts_that_only_an_older_policy_made_of_a_form(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    stating = policy.consent.model_copy(update={"stated": {"form.submitted": "consent"}})
+    old = changed(policy, version="of-old", consent=stating)
+    then = replace(intake, policy=old)
+    alice = await someone(then)
+    run_id = await a_run(engine, alice, entered=at(3))
+    await then.record(told("consent.withdrawn", at(1), channel="email"), at(1))
+    given = {"email": ["promotional"]}
+    form = told("form.submitted", at(2), form="newsletter", consent=given)
+    await then.record(form, at(2))
+    taken = await take(engine, Gate(old, "test"), an_ask("k", at(4)), run_id, alice)
+    assert taken.status == "claimed"
+    none = policy.consent.model_copy(update={"stated": {}})
+    for now in (old, changed(policy, version="of-today", consent=none)):
+        assert await found(engine, now) == []
+
+
 # Merges
 
 

@@ -18,7 +18,7 @@ FRAME = {
 }
 RECORDS = (
     *("invoice", "renewal", "subscription", "milestone", "feature"),
-    *("ticket", "survey", "referral", "review", "usage"),
+    *("ticket", "survey", "promise", "reasons", "referral", "review", "usage"),
 )
 FIELDS = (
     *("value", "currency", "card_url", "retry_at", "date", "plan", "manage_url", "ends_at", "export_url", "name"),
@@ -63,7 +63,7 @@ def test_a_billing_mail_needs_no_way_out():
     ],
 )
 def test_a_reason_is_one_click(survey_url, answer):
-    mail = render("cancel_reason", {**FRAME, "survey": {"url": survey_url}})
+    mail = render("cancel_reason", {**FRAME, "reasons": {"url": survey_url}})
     links = {a["href"] for a in BeautifulSoup(mail.html, "html.parser")("a")}
     assert answer in links
     assert len({link for link in links if "reason=" in link}) == 4

@@ -22,7 +22,8 @@ def edit(file: Path, old: str, new: str) -> None:
 
 def test_the_topics_that_ship():
     assert set(SHIPPED.topics) == {"seo", "email-deliverability", "analytics", "checkout", "general"}
-    assert set(SHIPPED.lessons) == {"first_step", "week_one", "week_two", "month"}
+    assert {"first_step", "week_one", "week_two", "month"} <= set(SHIPPED.lessons)
+    assert {"week_one_unused", "week_two_unused", "month_unused"} <= set(SHIPPED.lessons)
 
 
 @pytest.mark.parametrize("slug", ["seo", "SEO", " seo "])
@@ -44,6 +45,26 @@ def test_next_two_leave_out_what_they_have():
         assert topic.next_two(first.slug) == (second, third)
         assert topic.next_two(second.slug) == (first, third)
         assert topic.next_two(third.slug) == (first, second)
+
+
+def test_a_case_is_of_their_kind_of_shop_where_there_is_one():
+    for topic in SHIPPED.topics.values():
+        kinds = [case.kind for case in topic.cases]
+        assert len(kinds) == len(set(kinds)) >= 2
+        assert [topic.case(kind) for kind in kinds] == list(topic.cases)
+        assert topic.case() == topic.case("circus") == topic.cases[0]
+
+
+def test_an_answer_makes_a_topic_their_own():
+    assert content.SHIPPED.topic_told("working_on", "search") == "seo"
+    assert content.SHIPPED.topic_told("working_on", ["nothing", "email"]) == "email-deliverability"
+    for question, answer in (
+        ("working_on", "a novel"),
+        ("in_the_way", "time"),
+        ("nobody_asked", "search"),
+        ("goal", 7),
+    ):
+        assert content.SHIPPED.topic_told(question, answer) is None
 
 
 def test_taken_by_slug_by_title_or_by_a_name_we_do_not_know():
@@ -68,7 +89,10 @@ def test_thanks_by_the_first_word_of_the_entry_point():
         ("seo.yaml", "slug: seo-guide", "slug: tracking-audit", "resource tracking-audit is there twice"),
         ("seo.yaml", "slug: seo\n", "slug: [\n", r"seo\.yaml: "),
         ("general.yaml", "slug: general", "slug: other", "topic general is missing"),
-        ("lessons.yaml", "slug: week_one", "slug: week_two", "lesson week_two is there twice"),
+        ("lessons.yaml", "slug: week_one\n", "slug: week_two\n", "lesson week_two is there twice"),
+        ("questions.yaml", "slug: goal", "slug: reason", "question reason is there twice"),
+        ("questions.yaml", "topic: seo", "topic: sea", "there is no topic sea"),
+        ("seo.yaml", "kind: retailer", "kind: circus", "there is no kind of shop circus"),
     ],
 )
 def test_a_broken_file_is_named(folder, file, old, new, complaint):

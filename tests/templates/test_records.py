@@ -61,9 +61,10 @@ def test_a_survey_says_how_long_it_takes(minutes, said):
     assert f"Three questions, {said}" in render("survey_three_questions", {**FRAME, "survey": survey}).subject
 
 
-def test_a_survey_without_a_link_is_refused():
-    with pytest.raises(MissingContext, match="survey"):
-        render("survey_three_questions", {**FRAME, "survey": {"incentive": "a worksheet"}})
+def test_a_survey_without_a_link_is_answered_by_mail():
+    text = render("survey_three_questions", {**FRAME, "survey": {"incentive": "a worksheet"}}).text
+    assert "Reply to this mail with a line for each." in text
+    assert "worksheet" not in text, "nobody could hand it over"
 
 
 @pytest.mark.parametrize("part", ["name", "starts_at", "url"])
@@ -77,15 +78,57 @@ def test_an_event_whose_time_names_no_zone_is_refused():
         render("event_invitation", {**FRAME, "event": {**EVENT, "starts_at": "2026-06-11T12:00:00"}})
 
 
-def test_the_first_three_whole_readings_are_shown():
-    whole = [{"title": f"Piece {n}", "url": f"https://www.example.com/{n}", "why": "Short."} for n in range(1, 6)]
-    text = render("date_relevant", {**FRAME, "top": [{"title": "No link"}, *whole]}).text
-    assert [line for line in text.splitlines() if line.startswith("* ")] == ["* Piece 1", "* Piece 2", "* Piece 3"]
+def told(question: object, answer: object) -> str:
+    """How the thanks for a survey play an answer back."""
+    answers = [{"question": question, "answer": answer}]
+    text = " ".join(render("survey_thanks", {**FRAME, "answers": answers}).text.split())
+    return text.partition("WHAT YOU TOLD US * ")[2].partition(" WHAT YOUR ANSWERS")[0]
 
 
-def test_without_readings_the_topics_own_are_shown():
-    text = render("date_relevant", {**FRAME, "topic": "seo", "top": [{"title": "No link"}]}).text
-    assert "* The Small Shop SEO Guide" in text
+@pytest.mark.parametrize(
+    ("question", "answer", "shown"),
+    [
+        ("in_the_way", "time", "What is most in the way? “no time”"),
+        ("in_the_way", ["time", "Mondays"], "What is most in the way? “no time, Mondays”"),
+        ("in_the_way", "See https://e.example <b>now</b>", "What is most in the way? “See (link removed) now”"),
+        ("in_the_way", [None, 7, " "], ""),
+        ("in_the_way", {"a": 1}, ""),
+        ("utm_campaign", "spring", ""),
+        (None, "time", ""),
+    ],
+)
+def test_an_answer_is_played_back_where_the_question_is_one_of_ours(question, answer, shown):
+    assert told(question, answer) == shown
+
+
+def test_a_quiz_of_our_own_questions_is_played_back_in_words():
+    quiz = {"answers": [{"question": "shop_kind", "answer": "maker"}]}
+    assert "What kind of shop is yours? “we sell what we make”" in render("quiz_result", {**FRAME, "quiz": quiz}).text
+
+
+def test_proof_is_of_their_kind_of_shop():
+    context = {**FRAME, "topic": "seo", "answers": [{"question": "shop_kind", "answer": "service"}]}
+    mail = render("nurture_proof", context)
+    assert mail.subject == "Found by the chair, not by the name"
+    told = "You told us what kind of shop yours is: “we do something for people”. So is this one."
+    assert told in " ".join(mail.text.split())
+    other = render("nurture_proof", {**context, "answers": [{"question": "shop_kind", "answer": "maker"}]})
+    assert other.subject == "From 190 to 1,100 search visits a month"
+    assert "You told us" not in other.text
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"),
+    [
+        ({"stage": "former", "since": "2024-05-03", "used": True}, "It has been a while since you left"),
+        ({"stage": "customer", "since": "2024-05-03", "used": True}, "Search Growth is still there."),
+        ({"stage": "customer", "since": "2024-05-03", "used": False}, "It is waiting for its first ten minutes."),
+        ({"stage": "prince", "since": "soon", "days": -3, "used": "no"}, "It has been quiet between us"),
+    ],
+)
+def test_what_is_useful_to_somebody_who_is_away_depends_on_how_they_left(standing, said):
+    context = {**FRAME, "standing": standing, "subscription": {"plan": "Search Growth"}}
+    assert said in " ".join(render("winback_useful", context).text.split())
 
 
 JUNK = st.recursive(
@@ -93,7 +136,7 @@ JUNK = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["name", "url", "answers", "question", "answer", "starts_at", "minutes", "why", "title"]),
+            st.sampled_from(["name", "url", "answers", "question", "answer", "starts_at", "minutes", "stage", "since"]),
             inner,
             max_size=4,
         )
@@ -110,7 +153,8 @@ JUNK = st.recursive(
         ("quiz_result", "quiz"),
         ("survey_three_questions", "survey"),
         ("event_invitation", "event"),
-        ("date_relevant", "top"),
+        ("survey_thanks", "answers"),
+        ("winback_useful", "standing"),
     ],
 )
 @given(junk=JUNK)

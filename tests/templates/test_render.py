@@ -155,10 +155,10 @@ def test_a_transactional_message_needs_and_shows_no_way_out(folder):
 
 def test_fingerprint_follows_every_source(folder):
     def prints() -> dict[str, str]:
-        return {template.name: template.fingerprint for template in Templates(folder).declared()}
+        return {template.file: template.fingerprint for template in Templates(folder).declared()}
 
     first = prints()
-    assert first == {template.name: template.fingerprint for template in declared()}
+    assert first == {template.file: template.fingerprint for template in declared()}
     edit(folder / "messages" / "welcome.j2", "Stuck somewhere", "Stuck")
     second = prints()
     assert {name for name in first if first[name] != second[name]} == {"welcome"}
@@ -174,9 +174,9 @@ def test_fingerprint_follows_every_source(folder):
         ("welcome.toml", 'channel = "email"', "channel =", r"welcome\.toml: "),
         ("welcome.toml", 'type = "resource"', 'type = "song"', r"welcome\.toml: context\.resource\.type"),
         ("welcome.j2", "{% endcall %}", "{% endcal %}", r"welcome\.j2: line \d+"),
-        ("missed_call_text.j2", "{% endblock %}", "{% endblok %}", r"missed_call_text\.j2: line \d+"),
+        ("missed_call.sms.j2", "{% endblock %}", "{% endblok %}", r"missed_call\.sms\.j2: line \d+"),
         ("welcome.toml", 'channel = "email"', 'channel = "sms"', r"welcome\.toml: .*preheader"),
-        ("missed_call_text.toml", 'channel = "sms"', 'channel = "email"', r"missed_call_text\.toml: .*preheader"),
+        ("missed_call.sms.toml", 'channel = "sms"', 'channel = "email"', r"missed_call\.sms\.toml: .*preheader"),
     ],
 )
 def test_a_broken_file_is_named_when_read(folder, file, old, new, complaint):
@@ -192,24 +192,26 @@ def test_a_message_without_copy_is_named_when_read(folder):
 
 
 @pytest.mark.parametrize(
-    ("template", "left_out"),
-    [("missed_call_text", "body"), ("call_at_risk", "avoid"), ("note_milestone", "body"), ("gift_anniversary", "card")],
+    ("file", "left_out"),
+    [("missed_call.sms", "body"), ("call_at_risk", "avoid"), ("note_milestone", "body"), ("gift_anniversary", "card")],
 )
-def test_copy_fills_every_part_of_its_channel(folder, template, left_out):
-    edit(folder / "messages" / f"{template}.j2", f"{{% block {left_out} %}}", "{% block other %}")
-    with pytest.raises(TemplateError, match=rf"{template}\.j2: .*{left_out}"):
-        Templates(folder).render(template, {"brand": FRAME["brand"]})
+def test_copy_fills_every_part_of_its_channel(folder, file, left_out):
+    edit(folder / "messages" / f"{file}.j2", f"{{% block {left_out} %}}", "{% block other %}")
+    name, _, channel = file.partition(".")
+    with pytest.raises(TemplateError, match=rf"{file}\.j2: .*{left_out}"):
+        Templates(folder).render(name, {"brand": FRAME["brand"]}, channel or None)
 
 
 def test_an_sms_that_is_too_long_is_refused(folder):
-    edit(folder / "messages" / "missed_call_text.j2", "sorry", "so sorry " * 40)
-    with pytest.raises(TemplateError, match=r"missed_call_text\.j2: .* 300"):
-        Templates(folder).render("missed_call_text", {"brand": FRAME["brand"]})
+    edit(folder / "messages" / "missed_call.sms.j2", "sorry", "so sorry " * 40)
+    with pytest.raises(TemplateError, match=r"missed_call\.sms\.j2: .* 300"):
+        Templates(folder).render("missed_call", {"brand": FRAME["brand"]}, "sms")
 
 
 def test_a_transactional_sms_needs_no_way_out(folder):
-    edit(folder / "messages" / "missed_call_text.toml", 'purpose = "lifecycle"', 'purpose = "transactional"')
-    assert "STOP" not in Templates(folder).render("missed_call_text", {"brand": FRAME["brand"]}).text
+    for file in ("missed_call.toml", "missed_call.sms.toml"):
+        edit(folder / "messages" / file, 'purpose = "lifecycle"', 'purpose = "transactional"')
+    assert "STOP" not in Templates(folder).render("missed_call", {"brand": FRAME["brand"]}, "sms").text
 
 
 @pytest.mark.parametrize("brand", [1, 30, 31, 200])
@@ -221,8 +223,8 @@ def test_an_sms_fits_however_long_what_goes_in(brand, name, url):
         "first_name": "N" * name,
         "meeting": {"starts_at": "2026-09-30T10:30:00+05:30", "url": "https://meet.example.com/".ljust(url, "x")},
     }
-    for template in ("missed_call_text", "meeting_reminder_text"):
-        text = render(template, facts).text.rstrip()
+    for template in ("missed_call", "meeting_reminder"):
+        text = render(template, facts, "sms").text.rstrip()
         assert len(text) <= SMS_LIMIT
         assert "N" * name in text
         assert text.endswith(" Reply STOP to end.")
@@ -230,10 +232,10 @@ def test_an_sms_fits_however_long_what_goes_in(brand, name, url):
 
 def test_an_sms_is_written_in_its_alphabet_where_a_name_can_be():
     facts = {"brand": {**FRAME["brand"], "name": "Söhne “&” Co – …"}}
-    assert render("missed_call_text", {**facts, "first_name": "Nguyễn"}).text.startswith(
+    assert render("missed_call", {**facts, "first_name": "Nguyễn"}, "sms").text.startswith(
         'Söhne "&" Co - ...: Hi Nguyen, you called'
     )
-    name_of_its_own = render("missed_call_text", {**facts, "first_name": "प्रिया"}).text
+    name_of_its_own = render("missed_call", {**facts, "first_name": "प्रिया"}, "sms").text
     assert set(name_of_its_own) - gsm.ALPHABET == set("प्रिया")
 
 
@@ -242,14 +244,14 @@ def test_a_meeting_is_told_in_the_contacts_own_time():
     facts = {**FRAME, "meeting": meeting}
     assert (
         "Wednesday 15 July at 00:30 CEST."
-        in render("meeting_reminder_text", {**facts, "timezone": "Europe/Berlin"}).text
+        in render("meeting_reminder", {**facts, "timezone": "Europe/Berlin"}, "sms").text
     )
     assert (
         "Tuesday 14 July at 19:30 UTC-03."
-        in render("meeting_reminder_text", {**facts, "timezone": "America/Sao_Paulo"}).text
+        in render("meeting_reminder", {**facts, "timezone": "America/Sao_Paulo"}, "sms").text
     )
     for zone in (None, "", "Mars/Olympus", "../etc/passwd", "America", 5):
-        assert "Tuesday 14 July at 22:30 UTC." in render("meeting_reminder_text", {**facts, "timezone": zone}).text
+        assert "Tuesday 14 July at 22:30 UTC." in render("meeting_reminder", {**facts, "timezone": zone}, "sms").text
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_a_meeting_is_told_in_the_contacts_own_time():
 )
 def test_a_meeting_whose_time_is_not_sure_is_told_without(starts_at):
     facts = {**FRAME, "timezone": "America/New_York", "meeting": {"starts_at": starts_at}}
-    assert ": Our call is coming up. " in render("meeting_reminder_text", facts).text
+    assert ": Our call is coming up. " in render("meeting_reminder", facts, "sms").text
 
 
 def question_shown(question: object) -> str | None:
@@ -335,7 +337,7 @@ ANYTHING = st.one_of(
         st.one_of(st.none(), st.text(), st.integers(), st.sampled_from(["EUR", "2026-05-01", "2026-05-01T09:00:00Z"])),
     ),
 )
-WITHOUT_A_PAGE = [template.name for template in declared() if template.channel != "email"]
+WITHOUT_A_PAGE = [(template.name, template.channel) for template in declared() if template.channel != "email"]
 
 
 @given(
@@ -349,9 +351,10 @@ WITHOUT_A_PAGE = [template.name for template in declared() if template.channel !
     ),
 )
 @settings(max_examples=200, deadline=None)
-def test_junk_for_other_channels_is_rendered_or_refused(template, context):
+def test_junk_for_other_channels_is_rendered_or_refused(version, context):
+    template, channel = version
     try:
-        message = render(template, {**FRAME, **context})
+        message = render(template, {**FRAME, **context}, channel)
     except MissingContext:
         return
     assert message.subject.isprintable()

@@ -93,7 +93,11 @@ class World:
         async def finish(request: ask.FinishRequest) -> None:
             await self._note(ask.FINISH, request)
 
-        return [deliver, facts, hand_off, remind, acknowledge, note, finish]
+        @activity.defn(name=ask.RECORD_EVENT)
+        async def record_event(request: ask.RecordEventRequest) -> None:
+            await self._note(ask.RECORD_EVENT, request)
+
+        return [deliver, facts, hand_off, remind, acknowledge, note, finish, record_event]
 
     async def _note(self, name: str, request: Any) -> None:
         self.asked.append(request)

@@ -1,14 +1,14 @@
 """The order of acts: events, claims, exits and merges are numbered while the contact's row is locked
 
 Revision ID: 0003
-Revises: 0001
+Revises: 0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 
 def upgrade() -> None:

@@ -1,0 +1,58 @@
+"""Values a message wants fetched as it goes out: each as fresh as its source has it, or its declared fallback.
+
+Nothing here raises and nothing takes longer than a message declares: no value is worth a touch.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connectors.base import LiveFacts
+from connectors.errors import ConnectorError
+from contacts.events import Identity
+from templates.context import convert
+from templates.render import Need
+
+LIVE = "live"
+NOT_ASKED = "not_asked"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of fetching.
+
+    Attributes:
+        values: Usable values, by context name.
+        outcomes: For every value that was to be live ``live``, or why its fallback is used: ``no_source``, ``late``,
+            ``missing`` (the source knows none), ``junk`` (nothing the template can use), ``not_asked`` (the gate did
+            not seem to let the touch out), or what the source answered.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+
+
+async def fetch(source: LiveFacts | None, needs: Mapping[str, Need], person: Sequence[Identity]) -> Fetched:
+    """Fetches all values at once, each within its own time."""
+    if source is None:
+        return Fetched(outcomes=dict.fromkeys(needs, "no_source"))
+    found = await asyncio.gather(*(_one(source, name, need, person) for name, need in needs.items()))
+    answers = dict(zip(needs, found, strict=True))
+    values = {name: value for name, (outcome, value) in answers.items() if outcome == LIVE}
+    return Fetched(values, {name: outcome for name, (outcome, _) in answers.items()})
+
+
+async def _one(source: LiveFacts, name: str, need: Need, person: Sequence[Identity]) -> tuple[str, Any]:
+    try:
+        async with asyncio.timeout(need.live_seconds):
+            value = await source.fetch(name, person)
+    except TimeoutError:
+        return "late", None
+    except ConnectorError as error:
+        return f"broken: {error.reason}", None
+    except Exception as error:
+        return f"broken: {type(error).__name__}", None
+    if value is None:
+        return "missing", None
+    return (LIVE, value) if convert(need.type, value, {}) is not None else ("junk", None)
