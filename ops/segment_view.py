@@ -71,7 +71,8 @@ def foreseen(found: Foreseen) -> RenderableType:
 
 def progress(found: Progress) -> RenderableType:
     """How far a rollout is."""
-    about = " ".join(f"{name} {value}" for name, value in found.data.items() if name not in ("rollout", "segment"))
+    known = (found.name, found.segment)
+    about = " ".join(f"{name} {value}" for name, value in found.data.items() if value not in known)
     rows = {
         "does": f"{found.event} for segment {found.segment}" + (f" ({about})" if about else ""),
         "stand": found.stand,

@@ -110,15 +110,13 @@ def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
 
 def journeys(pages: Sequence[CardPage]) -> RenderableType:
     """Every journey, a line each; what there is no room for is cut off."""
-    table = columns("journey", *(wide := ("starts", "goal", "owner")), "sends", "scenarios", wrap=wide)
+    table = columns("journey", *(wide := ("starts", "goal")), "owner", wrap=wide)
     for page in pages:
         table.add_row(
             text(page.name, "cyan"),
             _one_line(" or ".join(page.trigger)),
             _one_line(page.goal),
-            _one_line(f"{page.owner} ({page.purpose})"),
-            str(len(page.messages)),
-            str(len(page.scenarios)),
+            text(page.owner),
         )
     return table
 

@@ -2,7 +2,7 @@
 
 What it costs: PostgreSQL is read once, in order of the contacts' ids, and each page is let go before the next. Temporal
 answers one list for a page, one description for each run about which a list leaves doubt, and the whole history of each
-run with touches, a few at a time. The histories are most of the time: see ``docs/verify.md`` for figures.
+run with touches, a few at a time. The histories are half of the time: ``docs/verify.md`` has figures.
 """
 
 import asyncio

@@ -27,7 +27,8 @@ def facts_of(policy: Policy, *happened: tuple[float, str, dict[str, Any]]) -> Fa
 
 
 def told(policy: Policy, facts: Facts, entry: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
-    return message_context({"type": "x", "data": entry or {}}, given, facts, policy, WAYS_OUT, NOW)
+    began = {"id": "e", "type": "x", "occurred_at": NOW.isoformat(), "data": entry or {}}
+    return message_context(began, given, facts, policy, WAYS_OUT, NOW)
 
 
 PLAN = {"subscription_id": "s-1", "plan": "Search Growth", "value": 4900, "currency": "EUR"}

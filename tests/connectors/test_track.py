@@ -228,6 +228,8 @@ class TestTrack:
             "contact.merged",
             "handoff.acknowledged",
             "hold.opened",
+            "segment.joined",
+            "broadcast.due",
             "message.unsubscribed",
             " hold.released ",
         ],

@@ -153,9 +153,12 @@ class Run:
         await eventually(look)
 
     async def idle(self) -> None:
-        """Waits until no workflow task is under way."""
+        """Waits until the run has nothing to do: no task of its own is under way, and no activity."""
 
         async def look() -> bool:
+            found = (await self.handle.describe()).raw_description
+            if found.pending_activities or found.HasField("pending_workflow_task"):
+                return False
             return (await self.history())[-1].event_type not in (
                 EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
                 EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
