@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 
@@ -272,7 +272,7 @@ async def _event_send(
 
     whose = _identities(named)
     given = send.data_of(type, data, pairs, whose)
-    happened = _moment(occurred) if occurred is not None else None
+    happened = _moment(occurred, "--occurred") if occurred is not None else None
     async with opened() as here:
         now = here.clock.now()
         try:
@@ -307,7 +307,7 @@ def _identities(named: list[tuple[str, str]]) -> "tuple[Identity, ...]":
     return tuple(found)
 
 
-def _moment(text: str) -> datetime:
+def _moment(text: str, option: str) -> datetime:
     from ops.output import Failure
 
     try:
@@ -315,7 +315,7 @@ def _moment(text: str) -> datetime:
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        raise Failure(f"--occurred {text!r}: must be a time with an offset, such as 2026-03-02T09:00:00Z", status=2)
+        raise Failure(f"{option} {text!r}: must be a time with an offset, such as 2026-03-02T09:00:00Z", status=2)
     return found
 
 
@@ -848,6 +848,78 @@ async def _reviews(out: "Output") -> None:
     async with opened() as here, here.reading() as conn:
         lines = await queues.list_reviews(conn)
     out.many(lines, views.reviews)
+
+
+@app.command(epilog=_example("perennial verify --since 7d"))
+def verify(
+    contact: Annotated[
+        str | None, typer.Argument(metavar="[CONTACT]", help="Only this one: an id, e-mail address, phone number ...")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend; never sends anything.")] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what was done since: a time (ISO 8601), or 7d ago.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prove that every promise was kept; each broken one is a line, and exits 1."""
+    _run(_verify(contact, repair, since, json))
+
+
+async def _verify(contact: str | None, repair: bool, since: str | None, json: bool) -> None:
+    import logging
+
+    import structlog
+
+    from ops.installation import opened
+    from ops.output import JsonLines, printable
+    from ops.temporal import TemporalRuns
+    from ops.verify.proof import Proof
+    from ops.verify.repair import Repairs
+    from ops.verify.workflows import Workflows, connected
+    from workflows.registry import CARDS
+
+    # The answer says what came of it; a log line on standard output would break the JSON.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+    def say(line: object) -> None:
+        # Not through the terminal's width: each finding is one line, for grep.
+        JsonLines().one(line, str) if json else print(printable(str(line)))
+
+    begin = _since(since) if since is not None else None
+    async with opened() as here, connected(here) as client:
+        if isinstance(begin, timedelta):
+            begin = here.clock.now() - begin
+        proof = Proof(here, Workflows(client), CARDS, contact, begin)
+        repairs = Repairs(here, TemporalRuns(client, here.clock, here.settings.task_queue)) if repair else None
+        with _progress("contacts") as progress:
+            async for finding in proof.findings(progress):
+                say(finding)
+                if repairs is not None and (done := await repairs.mend(finding)) is not None:
+                    say(done)
+        say(proof.summary)
+    raise typer.Exit(1 if proof.summary.faults else 0)
+
+
+def _since(text: str) -> timedelta | datetime:
+    from ops.scenario import offset
+
+    try:
+        return offset(text)
+    except ValueError:
+        return _moment(text, "--since")
+
+
+@contextmanager
+def _progress(what: str) -> "Iterator[Callable[[int, int], None]]":
+    """A bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def main() -> None:

@@ -109,7 +109,8 @@ class Recording:
             if known is not None and self.idempotent:
                 return known
             self.delivered.append(message)
-            return self._accepted.setdefault(message.key, Accepted(f"recording-message-{len(self.delivered)}"))
+            # By the key, not by a count: a provider's id names one message for ever, and we may be started anew.
+            return self._accepted.setdefault(message.key, Accepted(f"recording-message-{message.key}"))
 
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``; tells the truth."""

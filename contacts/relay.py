@@ -26,7 +26,7 @@ _BATCH = 20
 _LONGEST_PAUSE = timedelta(seconds=30)
 
 _earlier = dispatches.alias("earlier")
-_BLOCKED = sa.exists().where(
+BLOCKED = sa.exists().where(
     _earlier.c.run_id == dispatches.c.run_id, _earlier.c.done_at.is_(None), _earlier.c.id < dispatches.c.id
 )
 """Something of the same run must go out first."""
@@ -88,7 +88,7 @@ class Relay:
         query = (
             sa.select(dispatches, runs.c.workflow_id, runs.c.journey, runs.c.ended_at)
             .join(runs, runs.c.id == dispatches.c.run_id)
-            .where(dispatches.c.done_at.is_(None), dispatches.c.next_try_at <= sa.func.now(), ~_BLOCKED)
+            .where(dispatches.c.done_at.is_(None), dispatches.c.next_try_at <= sa.func.now(), ~BLOCKED)
             .order_by(dispatches.c.id)
             .limit(_BATCH)
             .with_for_update(of=dispatches, skip_locked=True)
@@ -123,7 +123,7 @@ class Relay:
     async def _until_next_try(self) -> float:
         wait = sa.func.extract("epoch", sa.func.min(dispatches.c.next_try_at) - sa.func.now())
         async with self.engine.connect() as conn:
-            query = sa.select(wait).where(dispatches.c.done_at.is_(None), ~_BLOCKED)
+            query = sa.select(wait).where(dispatches.c.done_at.is_(None), ~BLOCKED)
             seconds = (await conn.execute(query)).scalar_one()
         # A dispatch another gateway holds right now counts as due; it is not worth spinning for.
         return 60.0 if seconds is None else max(0.1, float(seconds))

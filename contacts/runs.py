@@ -16,7 +16,7 @@ from contacts import journal
 from contacts.facts import PROFILE_FIELDS, Facts
 from contacts.routing import Run
 from contacts.specs import Card, Happening, workflow_id
-from contacts.tables import dispatches, events, runs, touches
+from contacts.tables import ACTS, dispatches, events, runs, touches
 
 OPEN = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
 """Runs that are neither over nor told to end."""
@@ -75,12 +75,13 @@ async def enter(
 async def end(conn: AsyncConnection, run: Run, outcome: str, event: Happening | None, now: datetime) -> None:
     """Marks an open run as over; from this commit on the gate lets none of its touches out.
 
-    ``event`` is what ended it; None where two contacts in the same journey turned out to be one.
+    The caller has locked the run's contact. ``event`` is what ended it; None where two contacts in the same journey
+    turned out to be one.
     """
     await conn.execute(
         sa.update(runs)
         .where(runs.c.id == run.id, runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
-        .values(exited_at=now, exit_event=event.id if event else None, outcome=outcome)
+        .values(exited_at=now, exit_event=event.id if event else None, exit_act=ACTS.next_value(), outcome=outcome)
     )
     by = event.type if event else "contact.merged"
     await drop_waiting(conn, run.id, "exited", now)

@@ -178,8 +178,11 @@ async def _absorb(conn: AsyncConnection, kept: Facts, gone_id: str, now: datetim
         if run.open and (run.journey, run.key) in ours:
             # One person is in a journey once; the run of the older contact goes on.
             await runs.end(conn, run, "superseded", None, now)
+    first = sa.func.coalesce(tables.events.c.stored_for, tables.events.c.contact_id)
+    await conn.execute(sa.update(tables.events).where(tables.events.c.contact_id == gone_id).values(stored_for=first))
     for table in _OF_A_CONTACT:
         await conn.execute(sa.update(table).where(table.c.contact_id == gone_id).values(contact_id=kept.contact_id))
-    await conn.execute(sa.update(contacts).where(contacts.c.id == gone_id).values(merged_into=kept.contact_id))
+    merged = {"merged_into": kept.contact_id, "merge_act": tables.ACTS.next_value()}
+    await conn.execute(sa.update(contacts).where(contacts.c.id == gone_id).values(merged))
     await journal.write(conn, journal.Entry(now, kept.contact_id, "merge", data={"absorbed": gone_id}))
     return merge(kept, gone, half_life)

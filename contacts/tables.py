@@ -11,6 +11,14 @@ metadata = sa.MetaData()
 _ID = sa.Uuid(as_uuid=False)
 _TIME = TIMESTAMP(timezone=True)
 
+ACTS = sa.Sequence("acts", metadata=metadata)
+"""Numbers what is done to a contact, in the order in which it was done: clocks cannot order two transactions.
+
+An act takes its number while its transaction holds the contact's row, which stays locked until the commit. So of two
+acts on one contact, the one with the smaller number was committed before the other began. Gaps mean nothing; rows from
+before acts were numbered have no number.
+"""
+
 inbox = sa.Table(
     "inbox",
     metadata,
@@ -35,6 +43,7 @@ contacts = sa.Table(
     sa.Column("created_at", _TIME, nullable=False),
     sa.Column("facts", JSONB, nullable=False),
     sa.Column("merged_into", _ID, sa.ForeignKey("contacts.id")),
+    sa.Column("merge_act", sa.BigInteger),
     comment="One row a person; its lock orders events and claims; facts is contacts.facts.Facts",
 )
 
@@ -57,11 +66,14 @@ events = sa.Table(
     sa.Column("occurred_at", _TIME, nullable=False),
     sa.Column("received_at", _TIME, nullable=False),
     sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False),
+    sa.Column("stored_for", _ID, sa.ForeignKey("contacts.id")),
+    sa.Column("act", sa.BigInteger, default=ACTS.next_value()),
     sa.Column("identities", JSONB, nullable=False),
     sa.Column("data", JSONB, nullable=False),
     sa.UniqueConstraint("source", "source_id", name="events_once"),
     sa.Index("events_of_contact", "contact_id", "occurred_at"),
     sa.Index("events_data", "data", postgresql_using="gin", postgresql_ops={"data": "jsonb_path_ops"}),
+    comment="What happened; stored_for: whose it was before a merge gave it to contact_id",
 )
 
 runs = sa.Table(
@@ -79,6 +91,7 @@ runs = sa.Table(
     sa.Column("next_wake", _TIME),
     sa.Column("exit_event", _ID, sa.ForeignKey("events.id")),
     sa.Column("exited_at", _TIME),
+    sa.Column("exit_act", sa.BigInteger),
     sa.Column("outcome", sa.Text),
     sa.Column("ended_at", _TIME),
     sa.Index(
@@ -148,6 +161,7 @@ decisions = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("touch_id", _ID, sa.ForeignKey("touches.id"), nullable=False, index=True),
+    sa.Column("act", sa.BigInteger, default=ACTS.next_value()),
     sa.Column("at", _TIME, nullable=False),
     sa.Column("verdict", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),

@@ -186,10 +186,7 @@ async def connected(here: Installation) -> AsyncIterator[Rollouts]:
     Raises:
         Failure: Temporal or the worker does not answer.
     """
-    try:
-        client = await temporal.connect(address=here.temporal_address)
-    except RuntimeError as error:
-        raise Failure(f"Temporal is out of reach ({str(error).splitlines()[0]}): is it running?") from None
+    client = await temporal.reach(here.temporal_address)
     try:
         yield Rollouts(here, client)
     except RPCError as error:

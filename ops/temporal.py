@@ -25,6 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contacts.clock import Clock
 from contacts.relay import NotYet
+from ops.output import Failure
 from workflows import search_attributes as attributes
 from workflows.base import RunInput
 from workflows.registry import CARDS
@@ -45,6 +46,18 @@ async def connect(*, lazy: bool = False, address: str | None = None) -> Client:
         config["target_host"] = address
     config.setdefault("target_host", "127.0.0.1:7233")
     return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+
+
+async def reach(address: str | None) -> Client:
+    """The same for a command, which cannot wait.
+
+    Raises:
+        Failure: The server is out of reach.
+    """
+    try:
+        return await connect(address=address)
+    except RuntimeError as error:
+        raise Failure(f"Temporal is out of reach ({str(error).splitlines()[0]}): is it running?") from None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ async def test_sent(house: House, attempt: ActivityEnvironment) -> None:
     assert message.to == "alice@example.com"
     assert message.unsubscribe_url == "https://hub.example.com/unsubscribe_url"
     touch = await house.the_touch()
-    assert (touch.status, touch.provider, touch.provider_id) == ("sent", "recording", "recording-message-1")
+    assert (touch.status, touch.provider, touch.provider_id) == ("sent", "recording", f"recording-message-{touch.key}")
     assert (touch.subject, touch.body) == (message.subject, message.text)
     assert touch.template_hash
     [line] = await house.told("touch")

@@ -57,9 +57,17 @@ COMMANDS = [
     ["inbox", "list"],
     ["inbox", "retry"],
     ["reviews"],
+    ["verify"],
 ]
 
-READING = [["runs", "list"], ["contact", "show", "x"], ["explain", "x"], ["handoffs", "list"], ["inbox", "list"]]
+READING = [
+    ["runs", "list"],
+    ["contact", "show", "x"],
+    ["explain", "x"],
+    ["handoffs", "list"],
+    ["inbox", "list"],
+    ["verify"],
+]
 
 WHERE = Running(
     pid=1,

@@ -1,0 +1,268 @@
+"""No touch was claimed after what forbids it was acknowledged, and no event went without its effect.
+
+A contact's life is gone through again, act by act, in the order of the numbers that the acts took while the contact's
+row was locked. Nothing the gate wrote down is believed: the facts are made anew from the events, and the gate's checks
+are asked again on what was true before each claim.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from contacts import facts as facts_module
+from contacts import gate, routing
+from contacts.facts import Facts
+from contacts.gate import Check, Drop, Past, Situation, Wait
+from contacts.policy import Policy
+from contacts.specs import Card, Happening
+from ops.explain import REASONS
+from ops.verify.findings import Finding
+from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
+
+_CHECKS: tuple[Check, ...] = (
+    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held, gate.quiet, gate.stated,
+    gate.capped,
+)  # fmt: skip
+
+_NO_EXCUSE = ("erased", "exited", "consent_withdrawn", "suppressed")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What lives are judged by.
+
+    Attributes:
+        late: How far apart two clocks may be, and how long what follows from an event may take, in journeys' time.
+        since: Only what was done from then on is judged; None for everything.
+    """
+
+    cards: Sequence[Card]
+    policy: Policy
+    late: timedelta
+    since: datetime | None = None
+
+    def covers(self, at: datetime) -> bool:
+        """Whether what was done at this time is to be judged."""
+        return self.since is None or at >= self.since
+
+
+def judged(life: Life, rules: Rules) -> list[Finding]:
+    """Everything in a contact's life that ought not to be."""
+    return [*_past_the_gate(life), *_Again(life, rules).findings()]
+
+
+def _past_the_gate(life: Life) -> Iterator[Finding]:
+    for touch in life.touches:
+        if touch.status in ("claimed", "sent", "unknown", "failed") and not touch.claims:
+            what = f"a touch is {touch.status}, and the gate never let it out"
+            yield Finding("past-the-gate", touch.contact_id, what, {"touch": touch.id, "run": touch.run_id})
+
+
+class _Again:
+    """A life, gone through again."""
+
+    def __init__(self, life: Life, rules: Rules) -> None:
+        self._life = life
+        self._rules = rules
+        self._runs = {run.id: run for run in (*life.namesakes, *life.runs)}
+        self._ending_types = frozenset(t for card in rules.cards for t in card.ending_types)
+        self._facts: dict[str, Facts] = {}
+        self._past: defaultdict[str, list[Past]] = defaultdict(list)
+        self._kept: dict[str, str] = {}
+        self._should_be_over: dict[str, str] = {}
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
+
+    def findings(self) -> Iterator[Finding]:
+        for act in in_order(self._life):
+            if isinstance(act, Merged):
+                self._merge(act)
+            elif isinstance(act, Stored):
+                yield from self._exits_missed(act)
+                known = self._facts_of(act.contact_id)
+                self._facts[act.contact_id] = facts_module.apply(known, act.event, self._rules.policy)
+                self._known[act.contact_id].add(act.event.id)
+            else:
+                yield from self._forbidden(act)
+                if act.takes_slot:
+                    ask = act.ask
+                    past = Past(ask.key, ask.channel, ask.purpose, ask.now)
+                    self._past[self._owner(self._runs[act.run_id])].append(past)
+        yield from _lost(self._facts_of(self._life.facts.contact_id), self._life, self._rules.policy)
+
+    def _facts_of(self, contact_id: str) -> Facts:
+        return self._facts.get(contact_id) or Facts(contact_id)
+
+    def _owner(self, run: RunRow) -> str:
+        """Whose the run is, as far as we have come."""
+        contact_id = run.entered_for
+        while contact_id in self._kept:
+            contact_id = self._kept[contact_id]
+        return contact_id
+
+    def _merge(self, merged: Merged) -> None:
+        self._kept[merged.gone] = merged.kept
+        half_life = timedelta(days=self._rules.policy.score.half_life_days)
+        both = (self._facts_of(merged.kept), self._facts_of(merged.gone))
+        self._facts[merged.kept] = facts_module.merge(*both, half_life)
+        self._past[merged.kept] += self._past.pop(merged.gone, [])
+        self._known[merged.kept] |= self._known.pop(merged.gone, set())
+
+    # Claims.
+
+    def _forbidden(self, claim: Claimed) -> Iterator[Finding]:
+        if claim.act is None or not self._rules.covers(claim.ask.now):
+            return
+        run = self._runs[claim.run_id]
+        who = self._owner(run)
+        same_policy = claim.policy_version == self._rules.policy.version
+        facts = self._facts_then(who, same_policy)
+        ended_by = self._ended_by(run, claim.act)
+        situation = Situation(facts, ended_by, self._past[who])
+        for check in _CHECKS:
+            verdict = check(claim.ask, situation, self._rules.policy)
+            if verdict is not None and (same_policy or _no_policy_excuses(verdict)):
+                yield self._claimed_all_the_same(claim, verdict, ended_by)
+                return
+
+    def _ended_by(self, run: RunRow, act: int) -> str | None:
+        """What had ended the run by then: an event's id, or that of the run."""
+        if run.exited_at is not None and (run.exit_act or 0) < act:
+            # Where two contacts turned out to be one, no event ended the run.
+            return run.exit_event or run.id
+        return self._should_be_over.get(run.id)
+
+    def _facts_then(self, contact_id: str, same_policy: bool) -> Facts:
+        """What was true then. What an event means for consents and holds is for the policy of its day to say.
+
+        So a stored consent counts that only such a policy can have made of an event, and a hold lasts as it was stored.
+        """
+        facts, stored = self._facts_of(contact_id), self._life.facts
+        consents, holds = dict(facts.consents), dict(facts.holds)
+        for name, consent in stored.consents.items():
+            if consent.event_id in self._known[contact_id] and (
+                name not in consents or consent.outweighs(consents[name])
+            ):
+                consents[name] = consent
+        for name, hold in facts.holds.items():
+            as_stored = stored.holds.get(name)
+            if as_stored is not None and as_stored.opened_at == hold.opened_at:
+                holds[name] = replace(hold, expires_at=as_stored.expires_at)
+            elif not same_policy:
+                del holds[name]
+        return replace(facts, consents=consents, holds=holds)
+
+    def _claimed_all_the_same(self, claim: Claimed, verdict: Wait | Drop, ended_by: str | None) -> Finding:
+        ask = claim.ask
+        because = REASONS.get(verdict.reason, verdict.reason)
+        what = f"{ask.template} ({ask.channel}, {ask.purpose}) was claimed: {verdict.reason}. {because}"
+        evidence = {"touch": claim.touch_id, "decision": str(claim.decision_id), "run": claim.run_id}
+        event = ended_by if verdict.reason == "exited" else verdict.inputs.get("event")
+        if event not in (None, claim.run_id):
+            evidence["event"] = str(event)
+        return Finding("forbidden", self._life.facts.contact_id, what, evidence)
+
+    # Exits.
+
+    def _exits_missed(self, stored: Stored) -> Iterator[Finding]:
+        event = stored.event
+        if stored.act is None or event.type not in self._ending_types or not self._rules.covers(stored.received_at):
+            return
+        if event.type == "contact.identified":
+            first = self._facts_of(stored.contact_id).identified_at is None
+            event = replace(event, data={**event.data, "first": first})
+        for run in self._ended_by_rule(event, stored):
+            mine = self._owner(run) == stored.contact_id
+            marked = run.exited_at is not None and (not mine or (run.exit_act or 0) < stored.act)
+            if run.exit_event == event.id or marked or run.id in self._should_be_over:
+                continue
+            self._should_be_over[run.id] = event.id
+            what = f"{event.type} ends a run of {run.journey}, which was not told so"
+            yield Finding("exit-missed", run.contact_id, what, {"event": event.id, "run": run.id})
+
+    def _ended_by_rule(self, event: Happening, stored: Stored) -> list[RunRow]:
+        cards = [card for card in self._rules.cards if card.ends_on(event.type, event.data)]
+        if not cards:
+            return []
+        known = [
+            self._as_it_was(run, stored) for run in self._runs.values() if (run.entry_act or 0) < (stored.act or 0)
+        ]
+        plan = routing.route(
+            event,
+            Facts(stored.contact_id),
+            cards=cards,
+            runs=known,
+            later=(),
+            hold_released=False,
+            now=stored.received_at,
+        )
+        # Whether a run gives way to a newer one is a matter of starts; here it is about ends.
+        return [self._runs[leaving.run.id] for leaving in plan.exits if leaving.outcome != "superseded"]
+
+    def _as_it_was(self, run: RunRow, stored: Stored) -> routing.Run:
+        if run.exited_at is not None:
+            is_open = (run.exit_act or 0) > (stored.act or 0)
+        else:
+            # Nothing orders the end that a run comes to by itself and an event but their clocks.
+            is_open = run.ended_at is None or run.ended_at > stored.received_at + self._rules.late
+        return routing.Run(
+            id=run.id,
+            workflow_id=run.workflow_id,
+            journey=run.journey,
+            contact_id=self._owner(run),
+            key=run.key,
+            entered_at=run.entered_at,
+            open=is_open,
+            entry=run.entry,
+        )
+
+
+def in_order(life: Life) -> list[Merged | Stored | Claimed]:
+    """What was done, in the order in which it was done; first what is from before acts were numbered."""
+    acts: list[Merged | Stored | Claimed] = [*life.merges, *life.events, *life.claims]
+    return sorted(acts, key=lambda act: act.act or 0)
+
+
+def _no_policy_excuses(verdict: Wait | Drop) -> bool:
+    return verdict.reason in _NO_EXCUSE or verdict.reason.startswith("hold_")
+
+
+_OUTRIGHT = ("consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained")
+"""What says yes or no under every policy."""
+
+
+def _lost(anew: Facts, life: Life, policy: Policy) -> Iterator[Finding]:
+    """Facts that do not show what the events say: those that the gate reads, and that no policy has a part in."""
+    said, shown = _words(anew), _words(life.facts)
+    for name in sorted(said.keys() | shown.keys()):
+        if said.get(name) != shown.get(name):
+            yield _not_shown(life, name, said[name][1] if name in said else None)
+    outright = Facts(life.facts.contact_id)
+    for stored in life.events:
+        if stored.event.type in _OUTRIGHT:
+            outright = facts_module.apply(outright, stored.event, policy)
+    for name, word in outright.consents.items():
+        kept = life.facts.consents.get(name)
+        # A policy may make a consent of what was said later elsewhere, and that counts more.
+        if kept is None or word.outweighs(kept):
+            yield _not_shown(life, f"consent {name}", word.event_id)
+
+
+def _words(facts: Facts) -> dict[str, tuple[object, str | None]]:
+    """What is said of a contact, by name: the value, and the event that said it where that is kept."""
+    words: dict[str, tuple[object, str | None]] = {}
+    for name, suppression in facts.suppressions.items():
+        words[f"suppression {name}"] = (suppression.reason, suppression.event_id)
+    for name in ("email", "phone", "timezone"):
+        if name in facts.profile:
+            words[f"profile {name}"] = (facts.get(name), facts.profile[name].event_id)
+    for name, hold in facts.holds.items():
+        words[f"hold {name}"] = ((hold.opened_at, hold.released_at), None)
+    if facts.erased_at is not None:
+        words["erasure"] = (facts.erased_at, None)
+    return words
+
+
+def _not_shown(life: Life, name: str, event: str | None) -> Finding:
+    what = f"the contact's facts do not show {name} as the events say it"
+    return Finding("fact-lost", life.facts.contact_id, what, {"event": event} if event else {})

@@ -1,0 +1,280 @@
+"""Reads the tables into values, a page of contacts at a time, each page as of one moment."""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contacts import store
+from contacts.claims import TOOK_A_SLOT
+from contacts.gate import Ask
+from contacts.relay import BLOCKED
+from contacts.specs import Card, Happening
+from contacts.tables import contacts, decisions, dispatches, events, inbox, runs, touches
+from ops.installation import Installation
+from ops.verify.findings import Finding
+from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored, TouchRow
+
+_PAGE = 200
+
+
+def _to_look_at(since: datetime | None) -> sa.ColumnElement[bool]:
+    """Contacts who are nobody else by now, and of whom something happened since or goes on."""
+    whole = contacts.c.merged_into.is_(None)
+    if since is None:
+        return whole
+    told = sa.exists().where(events.c.contact_id == contacts.c.id, events.c.received_at >= since)
+    going_on = sa.exists().where(runs.c.contact_id == contacts.c.id, runs.c.ended_at.is_(None))
+    claimed = sa.exists().where(touches.c.contact_id == contacts.c.id, touches.c.claimed_at >= since)
+    return sa.and_(whole, sa.or_(told, going_on, claimed))
+
+
+async def how_many(conn: AsyncConnection, since: datetime | None) -> int:
+    """How many contacts ``lives`` will go through."""
+    count = sa.select(sa.func.count()).select_from(contacts).where(_to_look_at(since))
+    return int((await conn.execute(count)).scalar_one())
+
+
+async def lives(here: Installation, cards: Sequence[Card], since: datetime | None) -> AsyncIterator[list[Life]]:
+    """Every contact's life, in pages."""
+    query = sa.select(contacts.c.id, contacts.c.facts).where(_to_look_at(since)).order_by(contacts.c.id).limit(_PAGE)
+    after = None
+    while True:
+        async with here.reading() as conn:
+            rows = (await conn.execute(query if after is None else query.where(contacts.c.id > after))).all()
+            page = await _lives(conn, {row.id: row.facts for row in rows}, cards)
+        yield page
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1].id
+
+
+async def life(here: Installation, cards: Sequence[Card], contact: str) -> Life:
+    """The life of the contact with this id, address or other identity.
+
+    Raises:
+        NoSuchContact: There is none.
+    """
+    async with here.reading() as conn:
+        found = (await store.find(conn, contact)).contact_id
+        document = (await conn.execute(sa.select(contacts.c.facts).where(contacts.c.id == found))).scalar_one()
+        [only] = await _lives(conn, {found: document}, cards)
+    return only
+
+
+async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Sequence[Card]) -> list[Life]:
+    ids = list(documents)
+    stored: defaultdict[str, list[Stored]] = defaultdict(list)
+    for row in await conn.execute(sa.select(events).where(events.c.contact_id.in_(ids))):
+        stored[row.contact_id].append(_stored(row))
+    own: defaultdict[str, list[RunRow]] = defaultdict(list)
+    for run in await _runs(conn, runs.c.contact_id.in_(ids)):
+        own[run.contact_id].append(run)
+    named = {contact_id: _keys(stored[contact_id], cards) for contact_id in ids}
+    pairs = sorted(set().union(*named.values()))
+    keyed = await _runs(conn, sa.tuple_(runs.c.journey, runs.c.key).in_(pairs)) if pairs else []
+    claims, let_out = await _claims(conn, ids)
+    return [
+        Life(
+            facts=store.read_facts(documents[contact_id]),
+            merges=await _merges(conn, {s.contact_id for s in stored[contact_id]} - {contact_id}),
+            events=stored[contact_id],
+            claims=claims[contact_id],
+            runs=own[contact_id],
+            touches=let_out[contact_id],
+            namesakes=[
+                r for r in keyed if (r.journey, r.key or "") in named[contact_id] and r.contact_id != contact_id
+            ],
+        )
+        for contact_id in ids
+    ]
+
+
+def _stored(row: Any) -> Stored:
+    addresses = {kind: value for kind, value in row.identities if kind in ("email", "phone")}
+    happened = Happening(row.id, row.type, row.occurred_at, row.data, addresses)
+    return Stored(row.act, row.stored_for or row.contact_id, row.received_at, happened)
+
+
+def _keys(stored: Iterable[Stored], cards: Sequence[Card]) -> set[tuple[str, str]]:
+    """The (journey, key) pairs whose runs the events may end."""
+    keyed = [(card, card.key) for card in cards if card.key is not None and not card.shared_key]
+    return {
+        (card.name, str(s.event.data[key]))
+        for s in stored
+        for card, key in keyed
+        if s.event.type in card.ending_types and s.event.data.get(key) is not None
+    }
+
+
+async def _merges(conn: AsyncConnection, gone: Collection[str]) -> list[Merged]:
+    """How contacts whose events are somebody else's by now came to be merged, one into the other."""
+    found: dict[str, Merged] = {}
+    wanted = set(gone)
+    while wanted:
+        query = sa.select(contacts.c.id, contacts.c.merged_into, contacts.c.merge_act).where(contacts.c.id.in_(wanted))
+        rows = [row for row in await conn.execute(query) if row.merged_into is not None]
+        found |= {row.id: Merged(row.merge_act, row.id, row.merged_into) for row in rows}
+        wanted = {row.merged_into for row in rows} - found.keys()
+    return list(found.values())
+
+
+async def _runs(conn: AsyncConnection, which: sa.ColumnElement[bool]) -> list[RunRow]:
+    entry = events.alias("entry")
+    waiting = sa.select(dispatches).where(dispatches.c.run_id == runs.c.id, dispatches.c.done_at.is_(None))
+    rows = await conn.execute(
+        sa.select(
+            runs,
+            entry.c.act.label("entry_act"),
+            entry.c.data.label("entry"),
+            sa.func.coalesce(entry.c.stored_for, entry.c.contact_id).label("entered_for"),
+            (~waiting.where(dispatches.c.kind == "start").exists()).label("start_landed"),
+            (~waiting.exists()).label("all_landed"),
+        )
+        .join(entry, entry.c.id == runs.c.entry_event)
+        .where(which)
+        .order_by(runs.c.id)
+    )
+    names = [field.name for field in fields(RunRow)]
+    return [RunRow(**{name: row[name] for name in names}) for row in rows.mappings()]
+
+
+async def _claims(
+    conn: AsyncConnection, ids: Sequence[str]
+) -> tuple[Mapping[str, list[Claimed]], Mapping[str, list[TouchRow]]]:
+    # By their runs, so that every claim has one.
+    theirs = sa.select(touches, runs.c.contact_id.label("whose")).join(runs, runs.c.id == touches.c.run_id)
+    touched = {row.id: row for row in await conn.execute(theirs.where(runs.c.contact_id.in_(ids)))}
+    sends = (
+        sa.select(decisions)
+        .join(touches, touches.c.id == decisions.c.touch_id)
+        .join(runs, runs.c.id == touches.c.run_id)
+        .where(runs.c.contact_id.in_(ids), decisions.c.verdict == "send")
+        .order_by(decisions.c.id)
+    )
+    decided = (await conn.execute(sends)).all()
+    last = {decision.touch_id: decision.id for decision in decided}
+    times = Counter(decision.touch_id for decision in decided)
+    claims: defaultdict[str, list[Claimed]] = defaultdict(list)
+    for decision in decided:
+        touch = touched[decision.touch_id]
+        claims[touch.whose].append(
+            Claimed(
+                act=decision.act,
+                decision_id=decision.id,
+                touch_id=touch.id,
+                run_id=touch.run_id,
+                ask=Ask(
+                    key=touch.key,
+                    template=touch.template,
+                    channel=touch.channel,
+                    purpose=touch.purpose,
+                    journey=touch.journey,
+                    now=decision.at,
+                    valid_until=touch.valid_until,
+                ),
+                policy_version=decision.policy_version,
+                takes_slot=touch.status in TOOK_A_SLOT and decision.id == last[touch.id],
+            )
+        )
+    let_out: defaultdict[str, list[TouchRow]] = defaultdict(list)
+    for touch in touched.values():
+        let_out[touch.whose].append(_touch(touch, times[touch.id]))
+    return claims, let_out
+
+
+def _touch(row: Any, claims: int) -> TouchRow:
+    return TouchRow(row.id, row.key, row.contact_id, row.run_id, row.status, row.claimed_at, claims)
+
+
+async def run_now(conn: AsyncConnection, run_id: str) -> RunRow:
+    """A run as it is now."""
+    [run] = await _runs(conn, runs.c.id == run_id)
+    return run
+
+
+async def touches_now(conn: AsyncConnection, run_ids: Sequence[str]) -> dict[str, TouchRow]:
+    """The touches of some runs as they are now, by key."""
+    rows = await conn.execute(sa.select(touches).where(touches.c.run_id.in_(run_ids)))
+    return {row.key: _touch(row, 1) for row in rows}
+
+
+async def without_row(conn: AsyncConnection, run_ids: Collection[str]) -> set[str]:
+    """Those of the ids that are no run's."""
+    known = await conn.execute(sa.select(runs.c.id).where(runs.c.id.in_([id for id in run_ids if _is_id(id)])))
+    return set(run_ids) - set(known.scalars())
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+async def requests(conn: AsyncConnection, before: datetime, since: datetime | None) -> list[Finding]:
+    """Requests that were acknowledged and had no effect: never read, or not understood."""
+    recent = inbox.c.received_at >= since if since is not None else sa.true()
+    open_ = inbox.c.status.in_(["received", "failed"])
+    query = sa.select(inbox).where(open_, inbox.c.received_at < before, recent).order_by(inbox.c.id)
+    found = []
+    for row in await conn.execute(query):
+        evidence = {"request": str(row.id)}
+        if row.status == "received":
+            what = f"a request of {row.connector} was acknowledged and never read"
+            found.append(Finding("request-unread", None, what, evidence))
+        else:
+            what = f"a request of {row.connector} was not understood and waits for `perennial inbox retry`: {row.error}"
+            found.append(Finding("request-failed", None, what, evidence))
+    return found
+
+
+async def stuck(conn: AsyncConnection, before: datetime, contact_id: str | None) -> list[Finding]:
+    """Runs of which Temporal should have heard something long ago; only the first thing of each."""
+    mine = runs.c.contact_id == contact_id if contact_id is not None else sa.true()
+    query = (
+        sa.select(dispatches, runs.c.contact_id, runs.c.journey)
+        .join(runs, runs.c.id == dispatches.c.run_id)
+        .where(dispatches.c.done_at.is_(None), dispatches.c.created_at < before, ~BLOCKED, mine)
+        .order_by(dispatches.c.id)
+    )
+    return [
+        Finding(
+            "dispatch-stuck",
+            row.contact_id,
+            f"Temporal has not been told the {row.kind} of a run of {row.journey}"
+            f" after {row.attempts} attempts: {row.error or 'nobody tried'}",
+            {"dispatch": str(row.id), "run": row.run_id},
+        )
+        for row in await conn.execute(query)
+    ]
+
+
+async def same_provider_id(conn: AsyncConnection, contact_id: str | None, since: datetime | None) -> list[Finding]:
+    """Touches that a provider knows by one id."""
+    ids = sa.func.array_agg(sa.cast(touches.c.id, sa.Text)).label("ids")
+    whose = sa.func.min(sa.cast(touches.c.contact_id, sa.Text)).label("whose")
+    query = (
+        sa.select(touches.c.provider, touches.c.provider_id, ids, whose)
+        .where(touches.c.provider_id.is_not(None))
+        .group_by(touches.c.provider, touches.c.provider_id)
+        .having(sa.func.count() > 1)
+    )
+    if contact_id is not None:
+        query = query.having(sa.func.bool_or(touches.c.contact_id == contact_id))
+    if since is not None:
+        query = query.having(sa.func.max(touches.c.claimed_at) >= since)
+    return [
+        Finding(
+            "sent-twice",
+            row.whose,
+            f"{row.provider} knows {len(row.ids)} touches by one id, {row.provider_id}",
+            {"touches": ",".join(sorted(row.ids))},
+        )
+        for row in await conn.execute(query)
+    ]

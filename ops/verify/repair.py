@@ -1,0 +1,100 @@
+"""Mends what is safe to mend. No repair sends a touch, and none decides anything that the tables do not say already."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from temporalio.service import RPCError
+
+from activities import signatures as ask
+from activities.record import Record
+from contacts.inbox import Inbox
+from contacts.relay import NotYet, Relay
+from contacts.tables import dispatches
+from ops import retry
+from ops.installation import Installation
+from ops.temporal import TemporalRuns
+from ops.verify import reading
+from ops.verify.findings import Finding, Repair
+from ops.verify.rows import RunRow
+from workflows.registry import CARDS
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Knows what to do about which finding."""
+
+    here: Installation
+    runs: TemporalRuns
+
+    async def mend(self, finding: Finding) -> Repair | None:
+        """Does what can be done about a finding; None where that is for a person to decide."""
+        ways: dict[str, Callable[[Mapping[str, str]], Awaitable[str]]] = {
+            "dispatch-stuck": self._dispatch,
+            "request-unread": self._read,
+            "run-without-workflow": self._start_or_give_up,
+            "run-not-ended": self._end,
+            "workflow-not-ended": self._tell_exit,
+            "exit-not-heard": self._tell_exit,
+        }
+        if finding.kind not in ways:
+            return None
+        try:
+            what = await ways[finding.kind](finding.evidence)
+        except (NotYet, RPCError) as problem:
+            what = f"could not be done: {problem}"
+        return Repair(finding.contact_id, what, finding.evidence)
+
+    async def _dispatch(self, evidence: Mapping[str, str]) -> str:
+        waiting = sa.and_(dispatches.c.run_id == evidence["run"], dispatches.c.done_at.is_(None))
+        async with self.here.engine.begin() as conn:
+            await conn.execute(sa.update(dispatches).where(waiting).values(next_try_at=sa.func.now()))
+        await Relay(self.here.engine, self.runs).drain()
+        async with self.here.engine.connect() as conn:
+            error = (await conn.execute(sa.select(dispatches.c.error).where(waiting).order_by(dispatches.c.id))).first()
+        return "Temporal has been told" if error is None else f"tried again, in vain: {error[0]}"
+
+    async def _read(self, evidence: Mapping[str, str]) -> str:
+        sources = retry.sources(self.here.settings)
+        inbox = Inbox(self.here.intake)
+        [read] = [one async for one in retry.retry(inbox, sources, self.here.clock, [int(evidence["request"])])]
+        return f"not understood: {read.error}" if read.error else f"read: {read.events} events"
+
+    async def _start_or_give_up(self, evidence: Mapping[str, str]) -> str:
+        run = await self._run(evidence)
+        if run.stage is None and run.exited_at is None and any(card.name == run.journey for card in CARDS):
+            await self.runs.start(run.id, run.workflow_id, run.journey, await self._start_of(run))
+            return "its workflow was started"
+        # It has lived, or is over: to begin anew could say again what was said.
+        return await self._finish(run, "lost", "its workflow is gone")
+
+    async def _start_of(self, run: RunRow) -> Mapping[str, Any]:
+        query = sa.select(dispatches.c.payload).where(dispatches.c.run_id == run.id, dispatches.c.kind == "start")
+        async with self.here.engine.connect() as conn:
+            start: Mapping[str, Any] = (await conn.execute(query)).scalars().one()
+        return start
+
+    async def _end(self, evidence: Mapping[str, str]) -> str:
+        handle = self.runs.client.get_workflow_handle(evidence["workflow"], run_id=evidence["execution"])
+        described = await handle.describe()
+        status = described.status.name.lower() if described.status is not None else "closed"
+        outcome = str(await handle.result()) if status == "completed" else status
+        return await self._finish(await self._run(evidence), outcome, f"its workflow is {status}")
+
+    async def _finish(self, run: RunRow, outcome: str, reason: str) -> str:
+        ref = ask.RunRef(run.id, run.contact_id, run.journey, run.stage or "", self.here.clock.now())
+        review = outcome != "completed" and run.exited_at is None
+        record = Record(self.here.engine, self.here.policy)
+        await record.finish(ask.FinishRequest(ref, outcome, reason, review))
+        where = ", and is in the review queue" if review else ""
+        return f"the run has ended: {run.outcome or outcome}{where}"
+
+    async def _tell_exit(self, evidence: Mapping[str, str]) -> str:
+        run = await self._run(evidence)
+        await self.runs.signal(run.workflow_id, run.id, "exit", {"outcome": run.outcome or "exited", "by": "verify"})
+        return "its workflow was told to end"
+
+    async def _run(self, evidence: Mapping[str, str]) -> RunRow:
+        async with self.here.engine.connect() as conn:
+            return await reading.run_now(conn, evidence["run"])

@@ -1,0 +1,117 @@
+"""What the tables say, as values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from contacts.facts import Facts
+from contacts.gate import Ask
+from contacts.specs import Happening
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An event was stored.
+
+    Attributes:
+        act: Its number; None from before acts were numbered.
+        contact_id: Whose it was then; a merge may have given it to another contact since.
+    """
+
+    act: int | None
+    contact_id: str
+    received_at: datetime
+    event: Happening
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Two contacts turned out to be one."""
+
+    act: int | None
+    gone: str
+    kept: str
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The gate let a touch out.
+
+    Attributes:
+        ask: As the gate was asked; ``ask.now`` is the run's time.
+        takes_slot: Whether the touch counts against the caps: it went out by this claim, or may have.
+    """
+
+    act: int | None
+    decision_id: int
+    touch_id: str
+    run_id: str
+    ask: Ask
+    policy_version: str
+    takes_slot: bool
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run.
+
+    Attributes:
+        entered_for: Whose it was when it began; ``contact_id`` is whose it is now.
+        entry_act, exit_act: The numbers of its beginning and of its exit.
+        entry: The data of the event that began it.
+        start_landed: Temporal has been told to start it.
+        all_landed: Temporal has been told everything there is to tell of it.
+    """
+
+    id: str
+    workflow_id: str
+    journey: str
+    contact_id: str
+    entered_for: str
+    key: str | None
+    entered_at: datetime
+    started_at: datetime
+    entry_act: int | None
+    entry: Mapping[str, Any]
+    stage: str | None
+    next_wake: datetime | None
+    exit_event: str | None
+    exit_act: int | None
+    exited_at: datetime | None
+    outcome: str | None
+    ended_at: datetime | None
+    start_landed: bool
+    all_landed: bool
+
+
+@dataclass(frozen=True)
+class TouchRow:
+    """A touch. ``claims``: how often the gate let it out."""
+
+    id: str
+    key: str
+    contact_id: str
+    run_id: str
+    status: str
+    claimed_at: datetime | None
+    claims: int
+
+
+@dataclass(frozen=True)
+class Life:
+    """All there is of one contact, and of those who turned out to be the same person, as of one moment.
+
+    Attributes:
+        facts: As they are stored.
+        runs: The contact's own.
+        namesakes: Runs of other contacts with a journey and key that one of the contact's events names.
+    """
+
+    facts: Facts
+    merges: Sequence[Merged]
+    events: Sequence[Stored]
+    claims: Sequence[Claimed]
+    runs: Sequence[RunRow]
+    touches: Sequence[TouchRow]
+    namesakes: Sequence[RunRow] = ()

@@ -1,0 +1,473 @@
+"""What a contact's acts prove, gone through again in the order in which the contact's row was locked."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from contacts import claims, gate, store, tables
+from contacts.claims import Gate
+from contacts.clock import Clock
+from contacts.events import Event
+from contacts.gate import Send
+from contacts.intake import Intake
+from contacts.policy import Cap, Policy
+from contacts.specs import Card, Purpose
+from ops.installation import Installation
+from ops.verify import reading
+from ops.verify.findings import Finding
+from ops.verify.lives import Rules, judged
+from settings import Settings
+from tests.contacts.support import (
+    START,
+    a_run,
+    an_ask,
+    at,
+    card,
+    changed,
+    claim,
+    facts_of,
+    rows,
+    somebody_waits,
+    someone,
+    told,
+)
+from tests.contacts.test_claims import unlocked
+
+COURSE = card()
+LATE = timedelta(minutes=5)
+
+
+@pytest.fixture
+def policy(policy: Policy) -> Policy:
+    """Without quiet hours and caps."""
+    return changed(policy, quiet_hours=(), caps=())
+
+
+@pytest.fixture
+def intake(engine: AsyncEngine, policy: Policy) -> Intake:
+    """With one journey that has no rules of its own but its exits."""
+    return Intake(engine, (COURSE,), policy)
+
+
+@pytest.fixture
+def gate_(policy: Policy) -> Gate:
+    return Gate(policy, "test")
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate lets everything out."""
+    monkeypatch.setattr(claims.gate, "decide", lambda *_: Send())
+
+
+async def take(engine: AsyncEngine, gate: Gate, ask: Any, run_id: str, contact_id: str) -> Any:
+    async with engine.begin() as conn:
+        return await claim(gate, conn, ask, run_id, contact_id)
+
+
+async def found(
+    engine: AsyncEngine,
+    policy: Policy,
+    *,
+    cards: tuple[Card, ...] = (COURSE,),
+    since: datetime | None = None,
+) -> list[Finding]:
+    """Everything that is wrong with anybody."""
+    here = Installation(engine, policy, Clock(), Settings())
+    rules = Rules(cards, policy, LATE, since)
+    return [f async for page in reading.lives(here, cards, since) for life in page for f in judged(life, rules)]
+
+
+def reasons(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(f.kind, f.what.partition(": ")[2].partition(".")[0]) for f in findings]
+
+
+BANS: list[tuple[Event, Purpose, str]] = [
+    (told("purchase.completed", at(1), order_id="o"), "transactional", "exited"),
+    (told("conversation.started", at(1), conversation_id="c"), "lifecycle", "exited"),
+    (told("consent.withdrawn", at(1), channel="email"), "promotional", "consent_withdrawn"),
+    (told("message.unsubscribed", at(1), channel="email"), "lifecycle", "consent_withdrawn"),
+    (told("ticket.opened", at(1), ticket_id="7"), "promotional", "hold_ticket"),
+    (told("contact.erased", at(1)), "transactional", "erased"),
+    (told("message.bounced", at(1), permanent=True, address="alice@example.com"), "transactional", "suppressed"),
+]
+
+
+@pytest.mark.parametrize(("ban", "purpose", "reason"), BANS, ids=lambda value: getattr(value, "type", value))
+async def test_a_claim_before_the_event_is_right_and_one_after_it_is_found(
+    engine: AsyncEngine,
+    intake: Intake,
+    gate_: Gate,
+    policy: Policy,
+    blind: None,
+    ban: Event,
+    purpose: Purpose,
+    reason: str,
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    # The clocks say the opposite of the truth, and nobody asks them.
+    await take(engine, gate_, an_ask("before", at(2), purpose=purpose), run_id, alice)
+    receipt = await intake.record(ban, at(1))
+    assert [f.kind for f in await found(engine, policy)] == []
+    wrong = await take(engine, gate_, an_ask("after", at(1), purpose=purpose), run_id, alice)
+    [finding] = await found(engine, policy)
+    assert reasons([finding]) == [("forbidden", reason)]
+    assert (finding.contact_id, finding.evidence["touch"]) == (alice, wrong.touch_id)
+    if reason not in ("erased", "hold_ticket"):
+        assert finding.evidence["event"] == receipt.event_id
+
+
+async def test_what_the_gate_stops_by_itself_is_no_finding(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy
+) -> None:
+    for n, (ban, purpose, _) in enumerate(BANS):
+        mail = f"p{n}@example.com"
+        data = {**ban.data, "address": mail} if "address" in ban.data else ban.data
+        contact_id = await someone(intake, email=mail)
+        run_id = await a_run(engine, contact_id)
+        await take(engine, gate_, an_ask(f"{n}/before", purpose=purpose), run_id, contact_id)
+        await intake.record(told(ban.type, at(1), who={"email": mail}, **data), at(1))
+        await take(engine, gate_, an_ask(f"{n}/after", at(1), purpose=purpose), run_id, contact_id)
+    assert await found(engine, policy) == []
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_a_claim_beside_the_lock_is_found(
+    engine: AsyncEngine,
+    intake: Intake,
+    gate_: Gate,
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+    locked: bool,
+) -> None:
+    """The opt-out commits while the claim decides on facts that are no longer so."""
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    if not locked:
+        monkeypatch.setattr(store, "lock", unlocked)
+    async with engine.connect() as claiming, engine.connect() as recording:
+        await intake.record_in(recording, told("consent.withdrawn", at(1), channel="email"), at(1))
+        task = asyncio.create_task(claim(gate_, claiming, an_ask("k", at(1)), run_id, alice))
+        if locked:
+            await somebody_waits(engine)
+        else:
+            await asyncio.wait([task])
+        await recording.commit()
+        await task
+        await claiming.commit()
+    assert reasons(await found(engine, policy)) == ([] if locked else [("forbidden", "consent_withdrawn")])
+
+
+async def test_a_fact_that_somebody_overwrote_beside_the_lock_is_found(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    await someone(intake)
+    stale = await facts_of(engine)
+    opened = await intake.record(told("ticket.opened", at(1), ticket_id="7"), at(1))
+    refused = await intake.record(told("consent.withdrawn", at(1), channel="sms", purpose="promotional"), at(1))
+    assert await found(engine, policy) == []
+    async with engine.begin() as conn:
+        await store.save(conn, stale)
+    lost = {f.what.removeprefix("the contact's facts do not show "): f for f in await found(engine, policy)}
+    consent, hold = sorted(lost)
+    assert (consent, hold) == ("consent sms/promotional as the events say it", "hold ticket:7 as the events say it")
+    assert {f.kind for f in lost.values()} == {"fact-lost"}
+    assert lost[consent].evidence == {"event": refused.event_id}
+    assert opened.contact_id == lost[hold].contact_id
+
+
+# Caps and quiet hours
+
+
+async def test_a_cap_that_was_exceeded_is_found(
+    engine: AsyncEngine, intake: Intake, policy: Policy, blind: None
+) -> None:
+    capped = changed(policy, caps=(Cap(channels=("email",), purposes=("promotional",), max=2, days=7),))
+    gate = Gate(capped, "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    for n in range(3):
+        await take(engine, gate, an_ask(f"k{n}", at(n)), run_id, alice)
+    await take(engine, gate, an_ask("later", at(8)), run_id, alice)
+    [finding] = await found(engine, capped)
+    assert reasons([finding]) == [("forbidden", "frequency_cap")]
+    [third] = await rows(engine, tables.touches, tables.touches.c.key == "k2")
+    assert finding.evidence["touch"] == third.id
+
+
+async def test_what_did_not_go_out_takes_no_slot(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
+    capped = changed(policy, caps=(Cap(channels=("email",), purposes=("promotional",), max=1, days=7),))
+    gate = Gate(capped, "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    failed = await take(engine, gate, an_ask("failed"), run_id, alice)
+    given_back = None
+    async with engine.begin() as conn:
+        await gate.settle(conn, failed.touch_id, "failed", START)
+    given_back = await take(engine, gate, an_ask("given back"), run_id, alice)
+    async with engine.begin() as conn:
+        await gate.release(conn, given_back.touch_id)
+    assert (await take(engine, gate, an_ask("sent"), run_id, alice)).status == "claimed"
+    assert await found(engine, capped) == []
+
+
+async def test_a_quiet_hour_is_one_where_the_contact_was_then(
+    engine: AsyncEngine, intake: Intake, shipped_policy: Any, policy: Policy, blind: None
+) -> None:
+    from contacts.policy import load
+
+    nights = changed(policy, quiet_hours=load(shipped_policy).quiet_hours)
+    gate = Gate(nights, "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await take(engine, gate, an_ask("noon in UTC", at(hours=3)), run_id, alice)
+    moved = told("contact.updated", at(1), email="alice@example.com", timezone="Pacific/Auckland")
+    await intake.record(moved, at(1))
+    await take(engine, gate, an_ask("night in Auckland", at(1, hours=3)), run_id, alice)
+    assert reasons(await found(engine, nights)) == [("forbidden", "quiet_hours")]
+
+
+async def test_another_policy_excuses_caps_but_no_refusal(
+    engine: AsyncEngine, intake: Intake, policy: Policy, blind: None
+) -> None:
+    stricter = changed(
+        policy, version="of-today", caps=(Cap(channels=("email",), purposes=("promotional",), max=1, days=7),)
+    )
+    gate = Gate(policy, "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    for n in range(3):
+        await take(engine, gate, an_ask(f"k{n}", at(n)), run_id, alice)
+    assert await found(engine, stricter) == []
+    await intake.record(told("consent.withdrawn", at(3), channel="email"), at(3))
+    await take(engine, gate, an_ask("no", at(4)), run_id, alice)
+    assert reasons(await found(engine, stricter)) == [("forbidden", "consent_withdrawn")]
+
+
+async def test_a_hold_lasts_as_long_as_the_policy_of_its_day_said(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    brief = changed(policy, version="of-old", hold_days={"operator": 3})
+    then = replace(intake, policy=brief)
+    alice = await someone(then)
+    run_id = await a_run(engine, alice)
+    await then.record(told("hold.opened", at(1), hold_id="x"), at(1))
+    now = changed(policy, version="of-today", hold_days={"operator": 90})
+    taken = await take(engine, Gate(now, "test"), an_ask("k", at(5)), run_id, alice)
+    assert taken.status == "claimed"
+    assert await found(engine, now) == []
+
+
+async def test_a_consent_lasts_that_only_an_older_policy_made_of_a_form(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    stating = policy.consent.model_copy(update={"stated": {"form.submitted": "consent"}})
+    old = changed(policy, version="of-old", consent=stating)
+    then = replace(intake, policy=old)
+    alice = await someone(then)
+    run_id = await a_run(engine, alice, entered=at(3))
+    await then.record(told("consent.withdrawn", at(1), channel="email"), at(1))
+    given = {"email": ["promotional"]}
+    form = told("form.submitted", at(2), form="newsletter", consent=given)
+    await then.record(form, at(2))
+    taken = await take(engine, Gate(old, "test"), an_ask("k", at(4)), run_id, alice)
+    assert taken.status == "claimed"
+    none = policy.consent.model_copy(update={"stated": {}})
+    for now in (old, changed(policy, version="of-today", consent=none)):
+        assert await found(engine, now) == []
+
+
+# Merges
+
+
+async def test_what_was_another_contacts_until_a_merge_forbade_nothing_before_it(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    """Bob has opted out, Alice has not; then they turn out to be one."""
+    alice = await someone(intake, when=at(-1))  # the older contact is kept
+    bob = await someone(intake, email="bob@example.com")
+    run_id = await a_run(engine, alice)
+    await intake.record(told("consent.withdrawn", at(1), who={"email": "bob@example.com"}, channel="email"), at(1))
+    await take(engine, gate_, an_ask("alice's own", at(2)), run_id, alice)
+    one = {"email": "alice@example.com", "user": "u-1"}
+    await intake.record(told("page.viewed", at(3), who=one, page="home"), at(3))
+    both = {"email": "bob@example.com", "user": "u-1"}
+    await intake.record(told("page.viewed", at(3), who=both, page="home"), at(3))
+    assert {r.id for r in await rows(engine, tables.contacts) if r.merged_into} == {bob}
+    assert await found(engine, policy) == []
+    wrong = await take(engine, gate_, an_ask("theirs", at(4)), run_id, alice)
+    [finding] = await found(engine, policy)
+    assert reasons([finding]) == [("forbidden", "consent_withdrawn")]
+    assert finding.evidence["touch"] == wrong.touch_id
+
+
+async def test_a_run_that_came_along_in_a_merge_is_bound_by_all_that_both_had(
+    engine: AsyncEngine, intake: Intake, policy: Policy, blind: None
+) -> None:
+    """Bob's run goes on as Alice's, who has had a mail of her own."""
+    capped = changed(policy, caps=(Cap(channels=("email",), purposes=("promotional",), max=2, days=7),))
+    gate = Gate(capped, "test")
+    alice = await someone(intake, when=at(-1))
+    bob = await someone(intake, email="bob@example.com")
+    hers, his = await a_run(engine, alice), await a_run(engine, bob, key="his")
+    await take(engine, gate, an_ask("hers"), hers, alice)
+    await take(engine, gate, an_ask("his"), his, bob)
+    for mail in ("alice@example.com", "bob@example.com"):
+        same = told("contact.merged", at(1), who={"email": mail, "phone": "+4930901820"})
+        await intake.record(same, at(1))
+    assert await found(engine, capped) == []
+    third = await take(engine, gate, an_ask("theirs", at(2)), his, bob)
+    [finding] = await found(engine, capped)
+    assert (reasons([finding]), finding.evidence["touch"]) == ([("forbidden", "frequency_cap")], third.touch_id)
+    await intake.record(told("consent.withdrawn", at(3), channel="email"), at(3))
+    fourth = await take(engine, gate, an_ask("no more", at(4)), his, bob)
+    assert (reasons(await found(engine, capped))[1:], fourth.status) == (
+        [("forbidden", "consent_withdrawn")],
+        "claimed",
+    )
+
+
+async def test_the_run_that_gave_way_in_a_merge_claims_nothing_more(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    people = {
+        "alice@example.com": await someone(intake, when=at(-1)),  # the older contact is kept
+        "bob@example.com": await someone(intake, email="bob@example.com"),
+    }
+    runs = {mail: await a_run(engine, contact_id) for mail, contact_id in people.items()}
+    for mail, contact_id in people.items():
+        await take(engine, gate_, an_ask(f"{mail}/before", at(1)), runs[mail], contact_id)
+    same = told("contact.merged", at(2), who={"email": "alice@example.com", "phone": "+4930901820"})
+    await intake.record(same, at(2))
+    await intake.record(told("contact.merged", at(2), who={"email": "bob@example.com", "phone": "+4930901820"}), at(2))
+    assert await found(engine, policy) == []
+    mail = "bob@example.com"
+    wrong = await take(engine, gate_, an_ask("after", at(3)), runs[mail], people[mail])
+    [finding] = await found(engine, policy)
+    assert reasons([finding]) == [("forbidden", "exited")]
+    assert finding.evidence["touch"] == wrong.touch_id
+
+
+# Exits
+
+
+async def test_an_exit_that_marked_no_run_is_found_and_so_is_what_was_claimed_after_it(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    bought = await intake.record(told("purchase.completed", at(1), order_id="o"), at(1))
+    forgotten = {"exited_at": None, "exit_event": None, "exit_act": None, "outcome": None}
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).values(forgotten))
+    await take(engine, gate_, an_ask("k", at(2)), run_id, alice)
+    missed, claimed = await found(engine, policy)
+    assert (missed.kind, missed.evidence) == ("exit-missed", {"event": bought.event_id, "run": run_id})
+    assert reasons([claimed]) == [("forbidden", "exited")]
+    assert claimed.evidence["event"] == bought.event_id
+
+
+async def test_an_exit_that_a_later_one_took_the_place_of_is_found(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    first = await intake.record(told("purchase.completed", at(1), order_id="o"), at(1))
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).values(exited_at=None, exit_event=None, exit_act=None))
+    await intake.record(told("purchase.completed", at(2), order_id="p"), at(2))
+    assert [(f.kind, f.evidence["event"], f.evidence["run"]) for f in await found(engine, policy)] == [
+        ("exit-missed", first.event_id, run_id)
+    ]
+
+
+async def test_no_exit_is_missed_that_came_too_early_or_too_late(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    alice = await someone(intake)
+    await a_run(engine, alice, entered=at(5))
+    await intake.record(told("purchase.completed", at(1), order_id="before it was entered"), at(6))
+    ended = await a_run(engine, alice, key="of its own accord", entered=START)
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).where(tables.runs.c.id == ended).values(ended_at=at(7)))
+        await conn.execute(sa.update(tables.runs).values(exited_at=None, exit_event=None, exit_act=None))
+    await intake.record(told("purchase.completed", at(8), order_id="after it ended"), at(8))
+    assert await found(engine, policy) == []
+
+
+async def test_a_claim_that_was_first_at_somebody_elses_row_is_right(
+    engine: AsyncEngine, policy: Policy, gate_: Gate
+) -> None:
+    """The order that ends Alice's run comes under Bob's name, and has its number before it waits for Alice's row."""
+    keyed = replace(COURSE, key="checkout_id")
+    intake = Intake(engine, (keyed,), policy)
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice, key="c-1")
+    order = told("purchase.completed", at(1), who={"email": "bob@example.com"}, order_id="o", checkout_id="c-1")
+    async with engine.connect() as claiming:
+        await store.lock(claiming, alice)
+        recording = asyncio.create_task(intake.record(order, at(1)))
+        await somebody_waits(engine)
+        assert (await claim(gate_, claiming, an_ask("k", at(1)), run_id, alice)).status == "claimed"
+        await claiming.commit()
+    receipt = await recording
+    [decision] = await rows(engine, tables.decisions)
+    [event] = await rows(engine, tables.events, tables.events.c.id == receipt.event_id)
+    assert event.act < decision.act
+    assert await found(engine, policy, cards=(keyed,)) == []
+    forgotten = {"exited_at": None, "exit_event": None, "exit_act": None}
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).values(forgotten))
+    assert [(f.kind, f.contact_id) for f in await found(engine, policy, cards=(keyed,))] == [("exit-missed", alice)]
+
+
+# What the tables say besides
+
+
+async def test_a_touch_that_never_asked_the_gate_is_found(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy
+) -> None:
+    alice = await someone(intake)
+    taken = await take(engine, gate_, an_ask("k"), await a_run(engine, alice), alice)
+    async with engine.begin() as conn:
+        await conn.execute(sa.delete(tables.decisions))
+    [finding] = await found(engine, policy)
+    assert (finding.kind, finding.evidence["touch"]) == ("past-the-gate", taken.touch_id)
+
+
+async def test_what_is_from_before_acts_were_numbered_is_counted_and_not_judged(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await intake.record(told("consent.withdrawn", at(1), channel="email"), at(1))
+    await take(engine, gate_, an_ask("k", at(2)), run_id, alice)
+    async with engine.begin() as conn:
+        for table in (tables.events, tables.decisions):
+            await conn.execute(sa.update(table).values(act=None))
+    assert await found(engine, policy) == []
+    await take(engine, gate_, an_ask("l", at(2)), run_id, alice)
+    assert reasons(await found(engine, policy)) == [("forbidden", "consent_withdrawn")]
+
+
+async def test_only_what_was_done_since_is_judged(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await intake.record(told("consent.withdrawn", at(1), channel="email"), at(1))
+    await take(engine, gate_, an_ask("k", at(2)), run_id, alice)
+    assert await found(engine, policy, since=at(3)) == []
+    assert len(await found(engine, policy, since=at(2))) == 1
+
+
+def test_every_check_of_the_gate_is_asked_again_but_the_touchs_own_validity() -> None:
+    from ops.verify import lives
+
+    assert set(gate.CHECKS) - set(lives._CHECKS) == {gate.expired}
