@@ -21,8 +21,8 @@ from ops.verify.findings import Finding
 from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
 
 _CHECKS: tuple[Check, ...] = (
-    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held, gate.quiet, gate.stated,
-    gate.capped,
+    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held_out, gate.echoed, gate.held, gate.quiet,
+    gate.stated, gate.capped,
 )  # fmt: skip
 
 _NO_EXCUSE = ("erased", "exited", "consent_withdrawn", "suppressed")
@@ -86,7 +86,7 @@ class _Again:
                 yield from self._forbidden(act)
                 if act.takes_slot:
                     ask = act.ask
-                    past = Past(ask.key, ask.channel, ask.purpose, ask.now)
+                    past = Past(ask.key, ask.channel, ask.purpose, ask.now, ask.template)
                     self._past[self._owner(self._runs[act.run_id])].append(past)
         yield from _lost(self._facts_of(self._life.facts.contact_id), self._life, self._rules.policy)
 

@@ -467,7 +467,8 @@ async def test_only_what_was_done_since_is_judged(
     assert len(await found(engine, policy, since=at(2))) == 1
 
 
-def test_every_check_of_the_gate_is_asked_again_but_the_touchs_own_validity() -> None:
+def test_every_check_of_the_gate_is_asked_again_but_those_about_what_no_event_tells() -> None:
     from ops.verify import lives
 
-    assert set(gate.CHECKS) - set(lives._CHECKS) == {gate.expired}
+    # The touch's own validity, the halts of the day, when a mail was settled, and who else was waiting then.
+    assert set(gate.CHECKS) - set(lives._CHECKS) == {gate.expired, gate.paused, gate.tiered, gate.outranked}
