@@ -100,8 +100,8 @@ def _keys(value: object) -> object:
 
 
 def _parts_of_a_clock(value: object) -> object:
-    if isinstance(value, dict) and (unknown := set(value) - {"origin", "start", "rate"}):
-        raise _wrong(f"knows origin, start and rate, not {', '.join(sorted(unknown))}")
+    if isinstance(value, dict) and (unknown := set(value) - {"origin", "start", "rate", "late"}):
+        raise _wrong(f"knows origin, start, rate and late, not {', '.join(sorted(unknown))}")
     return value
 
 
@@ -110,6 +110,8 @@ def _straight_line(value: Clock) -> Clock:
         raise _wrong("origin and start need a UTC offset, such as 2026-03-02T09:00:00Z")
     if not 0 < value.rate < float("inf"):
         raise _wrong("rate must be above 0")
+    if not 0 <= value.late < float("inf"):
+        raise _wrong("late must not be below 0")
     return value
 
 

@@ -108,7 +108,7 @@ def test_production_refuses_what_only_a_laptop_may_do(
         ("WRITE_KEYS", " , ", "must not be empty"),
         ("CLOCK", "{", "must be JSON"),
         ("CLOCK", '{"rate": 0}', "rate must be above 0"),
-        ("CLOCK", '{"speed": 2}', "knows origin, start and rate, not speed"),
+        ("CLOCK", '{"speed": 2}', "knows origin, start, rate and late, not speed"),
         (
             "CLOCK",
             '{"start": "2026-03-02T09:00:00"}',

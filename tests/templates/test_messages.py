@@ -270,7 +270,7 @@ def thinned(template: Declared) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_a_value_that_is_missing_leaves_no_hole(template):
     for what, context in thinned(template):
         try:
-            rendered = render(template.name, context)
+            rendered = render(template.name, context, template.channel)
         except MissingContext as refused:
             # A message that is about the one thing whose heart is gone is not sent.
             assert template.context[refused.name].fallback is None, what

@@ -3,6 +3,7 @@
 import pytest
 
 from contacts.events import InvalidEvent
+from ops import words
 from tests.contacts.support import told
 from workflows.broadcast import Broadcast
 from workflows.reading import flow_of
@@ -11,7 +12,7 @@ from workflows.reading import flow_of
 def test_its_message_is_the_one_its_event_names() -> None:
     flow = flow_of(Broadcast)
     assert flow.card.messages == ()
-    assert [str(step) for step in flow.steps] == ["sends the message its event names", "sleeps 3 days"]
+    assert [words.step(step) for step in flow.steps] == ["sends the message its event names", "waits 3 days"]
 
 
 @pytest.mark.parametrize(
