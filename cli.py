@@ -92,6 +92,7 @@ journeys = _group("journeys", "Look at journeys.")
 segments = _group("segments", "Who is in which segment, and something for all of them.")
 rollouts = _group("rollouts", "Backfills and broadcasts on their way.")
 handoffs = _group("handoffs", "Hand-offs that wait for a person.")
+pauses = _group("pauses", "Halts of a journey, a channel or everything.")
 inbox = _group("inbox", "Requests of outside systems as they came.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
@@ -786,6 +787,64 @@ async def _handoffs_ack(id: str, by: str, out: "Output") -> None:
     async with opened() as here:
         line = await queues.take(here.intake, id, by, here.clock.now())
     out.one(line, views.taken)
+
+
+@pauses.command("list", epilog=_example("perennial pauses list"))
+def pauses_list(json: Json = False) -> None:
+    """Halts, the newest first: what they stop, who called them and why."""
+    _run(_pauses_list(_output(json)))
+
+
+async def _pauses_list(out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        lines = await queues.list_pauses(conn)
+    out.many(lines, views.pauses)
+
+
+What = Annotated[
+    str,
+    typer.Argument(metavar="WHAT", help="journey/NAME, channel/NAME, or all (everything but transactional messages)."),
+]
+
+
+@pauses.command("call", epilog=_example('perennial pauses call journey/nurture --by Kim --reason "the copy is wrong"'))
+def pauses_call(
+    what: What,
+    by: Annotated[str, typer.Option(help="Who calls it.")],
+    reason: Annotated[str, typer.Option(help="Why; explain says it of every touch that waits.")],
+    json: Json = False,
+) -> None:
+    """Let touches wait: runs and their timers go on, and nothing lapses in silence."""
+    _run(_pauses_call(what, by, reason, _output(json)))
+
+
+async def _pauses_call(what: str, by: str, reason: str, out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+    from workflows.registry import CARDS
+
+    pause = queues.pause_of(what, reason, [card.name for card in CARDS])
+    async with opened() as here:
+        line = await queues.call_pause(here.engine, pause, by, here.clock.now())
+    out.one(line, views.pause_called)
+
+
+@pauses.command("end", epilog=_example("perennial pauses end journey/nurture --by Kim"))
+def pauses_end(what: What, by: Annotated[str, typer.Option(help="Who ends it.")], json: Json = False) -> None:
+    """End a halt: whatever waits for it asks again at once."""
+    _run(_pauses_end(what, by, _output(json)))
+
+
+async def _pauses_end(what: str, by: str, out: "Output") -> None:
+    from ops import queues, views
+    from ops.installation import opened
+
+    async with opened() as here:
+        line = await queues.end_pause(here.engine, what, by, here.clock.now())
+    out.one(line, views.pause_ended)
 
 
 @inbox.command("list", epilog=_example("perennial inbox list --failed"))

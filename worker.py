@@ -55,7 +55,8 @@ def activities(
     intake = Intake(engine, CARDS, policy)
 
     links = partial(preferences.links, secret, public_url)
-    deliver = Deliver(engine, Gate(policy, code_version), intake, out.senders, links, clock, out.directory, out.live)
+    gate = Gate(policy, code_version)
+    deliver = Deliver(engine, gate, intake, out.senders, links, clock, out.directory, out.live, out.alert)
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)
     own_events = OwnEvents(intake)

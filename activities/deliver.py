@@ -12,9 +12,10 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities import live
 from activities import signatures as ask
 from activities.context import message_context
+from activities.halts import ask_a_person
 from activities.record import write_lines
 from activities.running import RunTime, pulse
-from connectors.base import Accepted, Directory, LiveFacts, Message, Sender
+from connectors.base import Accepted, Alert, Directory, LiveFacts, Message, Sender
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
 from contacts import store
 from contacts.claims import Claim, Gate
@@ -41,6 +42,7 @@ class Deliver:
     clock: Clock
     directory: Directory | None = None
     live_facts: LiveFacts | None = None
+    alert: Alert | None = None
 
     @activity.defn(name=ask.DELIVER)
     async def deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
@@ -61,6 +63,8 @@ class Deliver:
             if claim.status == "reclaimed":
                 found = await self._find_out(request, claim, time)
                 return found or await self._send(request, claim, fetched, time)
+            if claim.reason == "paused" and self.alert is not None:
+                await ask_a_person(self.engine, self.alert, time.now())
             return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
 
     def _ask(self, request: ask.DeliverRequest, message: Sequence[Declared], now: datetime) -> Ask:

@@ -77,9 +77,14 @@ class Pause:
     reason: str
 
     @property
+    def what(self) -> str:
+        """``journey/nurture``, ``channel/email`` or ``all``."""
+        return f"{self.scope}/{self.name}" if self.name else self.scope
+
+    @property
     def hold(self) -> str:
         """``pause:journey/nurture``."""
-        return f"pause:{self.scope}/{self.name}"
+        return f"pause:{self.what}"
 
     def covers(self, ask: Ask) -> bool:
         """Whether the touch has to wait for its end. What a contact needs is never stopped with everything else."""

@@ -85,5 +85,11 @@ async def not_told(conn: AsyncConnection, now: datetime) -> Sequence[Called]:
     return [Called(Pause(r.scope, r.name, r.reason), r.opened_at, r.opened_by, r.released_at) for r in rows]
 
 
+async def not_yet_told(conn: AsyncConnection, called: Called) -> None:
+    """Telling a person of this halt failed: it counts as untold again."""
+    mine = sa.and_(pauses.c.scope == called.pause.scope, pauses.c.name == called.pause.name)
+    await conn.execute(sa.update(pauses).where(mine, pauses.c.opened_at == called.opened_at).values(told_at=None))
+
+
 BREAKER = "breaker"
 """Who calls a halt by itself; see ``contacts.breaker``."""

@@ -10,10 +10,11 @@ from temporalio.testing import ActivityEnvironment
 from activities import signatures as ask
 from connectors.errands import Errands
 from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
-from connectors.recording import LookedUp, Recording, Sent, Tasked
-from contacts import tables
+from connectors.recording import Alerted, LookedUp, Recording, Sent, Tasked
+from contacts import pauses, tables
 from contacts.claims import Gate
 from contacts.clock import Clock
+from contacts.gate import Pause
 from tests.activities.conftest import MORNING, House
 
 NEITHER = {"idempotent": False, "can_look_up": False}
@@ -289,3 +290,22 @@ async def test_lines_are_written_once_however_often_they_are_told(house: House, 
     for _ in range(2):
         await attempt.run(house.deliver.deliver, house.touch(lines=lines))
     assert [line["kind"] for line in await house.told("stage", "wait")] == ["stage", "wait"]
+
+
+async def test_a_rush_is_told_to_a_person_once_and_again_if_that_failed(
+    house: House, attempt: ActivityEnvironment
+) -> None:
+    class Deaf(Recording):
+        async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
+            raise TryAgain("slack", "away")
+
+    what = f"journey/{house.run.journey}"
+    async with house.engine.begin() as conn:
+        await pauses.call(conn, Pause("journey", house.run.journey, "9 entries"), by=pauses.BREAKER, now=MORNING)
+    told = Recording()
+    for listener in (Deaf(), told, told):
+        delivery = await attempt.run(replace(house.deliver, alert=listener).deliver, house.touch())
+        assert (delivery.status, delivery.hold) == ("waiting", f"pause:{what}")
+    [alert] = [call for call in told.calls if isinstance(call, Alerted)]
+    assert alert.title == f"Stopped: {what}"
+    assert alert.body.startswith("9 entries. Its messages wait.")
