@@ -14,7 +14,8 @@ from contacts import journal, store
 from contacts.lifecycle import standing
 from contacts.policy import Policy
 from contacts.runs import drop_waiting
-from contacts.tables import reviews, runs, touches
+from contacts.specs import Happening, Pattern
+from contacts.tables import events, reviews, runs, touches
 
 
 async def write_lines(
@@ -67,6 +68,7 @@ class Record:
                 runs.c.id != request.run.run_id,
             )
             entered_before = (await conn.execute(others)).scalar_one()
+            shown = request.behaviour is not None and await _shown(conn, known.contact_id, request.behaviour, now)
         stands = standing(known, self.policy, now)
         score = known.score.at(now, timedelta(days=self.policy.score.half_life_days))
         return ask.ContactNow(
@@ -79,6 +81,7 @@ class Record:
             stage=stands.stage,
             strength=stands.strength,
             topics=known.topics_wanted,
+            shown=shown,
         )
 
     @activity.defn(name=ask.FINISH)
@@ -143,3 +146,16 @@ async def open_review(
         run.now, contact_id, "review", run.journey, run.run_id, once=f"review/{run.run_id}", data={"reason": reason}
     )
     await journal.write(conn, entry)
+
+
+async def _shown(conn: AsyncConnection, contact_id: str, behaviour: Pattern, now: datetime) -> bool:
+    types = (*behaviour.what.types, *(behaviour.without.types if behaviour.without else ()))
+    rows = await conn.execute(
+        sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
+            events.c.contact_id == contact_id,
+            events.c.type.in_(types),
+            events.c.occurred_at > now - behaviour.within,
+            events.c.occurred_at <= now,
+        )
+    )
+    return behaviour.shown([Happening(row.id, row.type, row.occurred_at, row.data) for row in rows], now)

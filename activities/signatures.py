@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from contacts.specs import Purpose, Rollout
+from contacts.specs import Pattern, Purpose, Rollout
 
 DELIVER = "deliver"
 HAND_OFF = "hand_off"
@@ -148,10 +148,11 @@ class RemindRequest:
 
 @dataclass(frozen=True)
 class FactsRequest:
-    """What is true of the contact now."""
+    """What is true of the contact now, and whether they have shown a behaviour."""
 
     run: RunRef
     lines: tuple[Line, ...] = ()
+    behaviour: Pattern | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class ContactNow:
         stage, strength: Lifecycle stage and strength of the relationship (0 to 100), see ``contacts.lifecycle``.
         topics: What they want to hear about, else all they looked into, the most visited topic first.
         entered_before: When the contact entered this journey the last time before this run.
+        shown: Whether they have shown the behaviour that was asked about.
     """
 
     score: float
@@ -178,6 +180,7 @@ class ContactNow:
     stage: str = ""
     strength: int = 0
     topics: tuple[str, ...] = ()
+    shown: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ A bad file is refused with one line that names the place and the reason; nothing
 """
 
 import hashlib
+import re
 import tomllib
+from collections import Counter
+from collections.abc import Sequence
 from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -483,7 +486,30 @@ def parse(text: str, name: str = "policy.toml") -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(" ".join(str(part).split()) for part in first["loc"])
-        raise PolicyError(f"{name}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise PolicyError(f"{name}: {where}: {reason} (line {_line_of(text, first['loc'])})") from None
+
+
+def _line_of(text: str, place: Sequence[str | int]) -> int:
+    """The line that comes nearest to a place in the file: of the key, or of the table that lacks it."""
+    table: tuple[str | int, ...] = ()
+    tables: Counter[str] = Counter()
+    nearest, shared = 1, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
+            name = header.group(2)
+            table = tuple(name.split("."))
+            if header.group(1) == "[[":
+                table += (tables[name],)
+                tables[name] += 1
+            here = table
+        elif key := re.match(r"\s*([\w-]+)\s*=", line):
+            here = (*table, key.group(1))
+        else:
+            continue
+        if here == tuple(place[: len(here)]) and len(here) > shared:
+            nearest, shared = number, len(here)
+    return nearest
 
 
 def load(path: Path) -> Policy:

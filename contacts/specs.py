@@ -4,6 +4,7 @@ Journeys build these, routing and documentation read them. Nothing here does I/O
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -65,7 +66,7 @@ class Condition:
     def matches(self, type: str, data: Mapping[str, Any]) -> bool:
         """Whether an event of this type with this data is meant."""
         return type in self.types and all(
-            data.get(name) in wanted if isinstance(wanted, tuple) else data.get(name) == wanted
+            data.get(name) in wanted if isinstance(wanted, tuple | list) else data.get(name) == wanted
             for name, wanted in self.match
         )
 
@@ -132,6 +133,17 @@ class Pattern:
             if self.what.matches(e.type, e.data) and (self.same is None or e.data.get(self.same) == value)
         ]
         return len(alike) + 1 >= self.times
+
+    def shown(self, recent: Iterable[Happening], now: datetime) -> bool:
+        """Whether the contact has shown it in the span that ends now."""
+        window = [e for e in recent if now - self.within < e.occurred_at <= now]
+        if self.without and any(self.without.matches(e.type, e.data) for e in window):
+            return False
+        found = [e for e in window if self.what.matches(e.type, e.data)]
+        if self.same is None:
+            return len(found) >= self.times
+        values = Counter(str(v) for e in found if (v := e.data.get(self.same)) is not None)
+        return max(values.values(), default=0) >= self.times
 
     @property
     def types(self) -> tuple[str, ...]:

@@ -62,6 +62,11 @@ def _about(page: ContactPage) -> Iterable[tuple[str, RenderableType]]:
     yield "holds", text("\n".join(map(_hold, page.holds)) or "none")
     suppressed = "\n".join(f"{s.address} ({s.channel}): {s.reason} {stamp(s.at)}" for s in page.suppressions)
     yield "suppressed", text(suppressed or "no address", "red" if suppressed else "")
+    yield "stage", text(f"{page.standing.stage.replace('_', ' ')}, {page.standing.reasons[0]}")
+    strength = [f"strength {page.standing.strength} of 100", *page.standing.reasons[1:]]
+    yield "relationship", text("\n".join(strength))
+    if page.segments:
+        yield "segments", text(", ".join(f"{name} since {at:%-d %b %Y}" for name, at in sorted(page.segments.items())))
     yield "score", text(f"{page.score.points:g} of the {page.score.handoff_at:g} for a hand-off")
     if page.entry_point is not None:
         entry = {k: v for k, v in page.entry_point.items() if k not in ("at", "type")}

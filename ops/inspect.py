@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import store
 from contacts.facts import Consent, Facts, Hold, Suppression
+from contacts.lifecycle import Standing, standing
 from contacts.policy import Policy
 from contacts.specs import Card
 from contacts.tables import contacts, events, handoffs, identities, journal, runs, touches
@@ -148,6 +149,8 @@ class ContactPage:
     customer_since: datetime | None
     engaged_at: datetime | None
     erased_at: datetime | None
+    standing: Standing
+    segments: Mapping[str, datetime]
     identities: Sequence[KnownAs]
     consents: Sequence[Consent]
     holds: Sequence[Hold]
@@ -238,6 +241,8 @@ async def contact_page(
         customer_since=facts.customer_since,
         engaged_at=facts.engaged_at,
         erased_at=facts.erased_at,
+        standing=standing(facts, policy, now),
+        segments=facts.segments,
         identities=[KnownAs(*row) for row in known_as],
         consents=[consent for _, consent in sorted(facts.consents.items())],
         holds=facts.active_holds(now),

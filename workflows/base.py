@@ -251,6 +251,15 @@ class Journey:
             ask.FACTS, ask.FactsRequest(self._ref(), self._lines()), ask.ContactNow, "look at the contact"
         )
 
+    async def showed(self, behaviour: Pattern) -> bool:
+        """Whether the contact has shown this behaviour, up to now, for a stage to branch on.
+
+        Args:
+            behaviour: ``often(on("page.viewed", page="pricing"), times=2, days=7, without=on("meeting.booked"))``.
+        """
+        request = ask.FactsRequest(self._ref(), self._lines(), behaviour)
+        return (await self._execute(ask.FACTS, request, ask.ContactNow, f"look for {behaviour}")).shown
+
     async def hand_off(
         self, reason: str, *, because_at: datetime | None = None, owner: str | None = None
     ) -> str | None:

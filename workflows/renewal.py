@@ -3,11 +3,12 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, days, journey, on, once
+from workflows.base import LIFECYCLE, TRANSACTIONAL, Journey, days, journey, often, on, once
 from workflows.moments import NOTICE
 
 IN_45_DAYS = on("date.approaching", name="renewal", days=45)
 IN_30_DAYS = on("date.approaching", name="renewal", days=30)
+WEIGHS_IT = often(on("page.viewed", page="pricing"), times=2, days=30)
 
 
 @journey(
@@ -31,7 +32,7 @@ class Renewal(Journey):
 
     It counts no days itself but hears them: when a date moves, nothing more comes of the old one, and the new one
     brings a run of its own. That it renews is a fact of billing and goes to everybody; a call is for those we know
-    well.
+    well, and for those who compare prices.
     """
 
     async def announce(self) -> Any:
@@ -43,7 +44,7 @@ class Renewal(Journey):
         return None
 
     async def call(self) -> Any:
-        if "strong" in (await self.facts()).flags:
+        if "strong" in (await self.facts()).flags or await self.showed(WEIGHS_IT):
             await self.send("call_renewal", channel="call", days=45)
         return self.show_value if await self.wait(IN_30_DAYS, days=20) is not None else None
 

@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import sqlalchemy as sa
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
 from activities.record import write_lines
 from contacts import store, tables
+from contacts.specs import Pattern, often, on
 from tests.activities.conftest import MORNING, House
 
 
@@ -91,3 +93,17 @@ async def test_a_run_writes_down_its_end_while_an_event_of_its_contact_is_being_
         await store.lock(taking_in, house.run.contact_id)
         await ending.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
         await write_lines(ending, house.run, [ask.Line(1, MORNING, "stage", "greet")])
+
+
+async def test_a_run_may_ask_for_behaviour_and_is_told_what_was_shown(house: House) -> None:
+    twice = often(on("page.viewed", page=["pricing", "plans"]), times=2, days=7, without=on("meeting.booked"))
+    # As it comes out of a history: what was a tuple is a list.
+    converter = pydantic_data_converter.payload_converter
+    asked = converter.from_payload(converter.to_payload(twice), Pattern)
+    await house.tell("page.viewed", at=MORNING - timedelta(days=1), page="pricing")
+    assert not (await house.record.facts(ask.FactsRequest(house.run, behaviour=asked))).shown
+    await house.tell("page.viewed", at=MORNING, page="plans")
+    assert (await house.record.facts(ask.FactsRequest(house.run, behaviour=asked))).shown
+    assert not (await house.record.facts(ask.FactsRequest(house.run))).shown
+    await house.tell("meeting.booked", at=MORNING)
+    assert not (await house.record.facts(ask.FactsRequest(house.run, behaviour=asked))).shown

@@ -99,6 +99,32 @@ def test_a_mistake_is_one_line_with_place_and_reason(text: str, good: str, bad: 
     assert re.search(says, said), said
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "where"),
+    [
+        ("half_life_days = 30", "half_life_days = 0", "half_life_days = 0"),
+        ("half_life_days = 30\n", "", "[score]"),
+        (
+            'points = 15\n[[score.behaviour]]\non = "web',
+            'points = 1500\n[[score.behaviour]]\non = "web',
+            "points = 1500",
+        ),
+        ("end = 08:00:00", "end = 21:00:00", "end = 21:00:00"),
+        ('implied_channels = ["email"]', 'implied_channels = ["email", "emial"]', "implied_channels ="),
+        ("stages = [", 'stages = ["vip", ', "stages = ["),
+        ("conversation = 14", "conversations = 14", "conversations = 14"),
+    ],
+)
+def test_a_mistake_says_its_line(text: str, good: str, bad: str, where: str) -> None:
+    changed = text.replace(good, bad, 1)
+    assert changed != text
+    with pytest.raises(PolicyError) as refused:
+        parse(changed)
+    found = re.search(r"\(line (\d+)\)$", str(refused.value))
+    assert found is not None
+    assert changed.splitlines()[int(found.group(1)) - 1].startswith(where)
+
+
 def test_a_business_may_score_its_own_events(text: str) -> None:
     own = parse(text.replace('on = "page.viewed"', 'on = "custom.tour_taken"', 1))
     assert own.score.behaviour[0].condition.matches("custom.tour_taken", {"page": "pricing"})
@@ -107,7 +133,7 @@ def test_a_business_may_score_its_own_events(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(None, "No such file or directory"), (b"\xff\xfe", "not UTF-8 text"), (b"", "brand: Field required")],
+    [(None, "No such file or directory"), (b"\xff\xfe", "not UTF-8 text"), (b"", "brand: Field required (line 1)")],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "mine.toml"
