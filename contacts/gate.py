@@ -250,11 +250,12 @@ def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
 def tiered(ask: Ask, situation: Situation, policy: Policy) -> Wait | Drop | None:
     """Whoever no longer reads us gets less promotion, and in the end only the question whether to go on."""
     reached = tier(situation.facts, policy, ask.now) if ask.purpose == "promotional" else None
-    if reached is None:
+    # Whoever may still ask the most silent is not made to wait in the tiers before.
+    if reached is None or any(ask.journey in t.journeys for t in policy.tiers):
         return None
     since = silent_since(situation.facts)
     inputs = {"tier": reached.name, "silent_since": since.isoformat() if since else None}
-    if reached.journeys and ask.journey not in reached.journeys:
+    if reached.journeys:
         return Drop("engagement_tier", inputs)
     if reached.max is None or reached.days is None:
         return None

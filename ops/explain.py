@@ -32,6 +32,11 @@ REASONS: Mapping[str, str] = {
     "hold_pause": "The contact wanted a pause: all waits that their orders do not need.",
     "quiet_hours": "It was a quiet hour where the contact is.",
     "frequency_cap": "The contact had had as many messages as the policy allows in this time.",
+    "paused": "An operator or the breaker had called a halt.",
+    "engagement_tier": "The contact had shown no sign of life for long that promotion rests, or comes seldom.",
+    "priority": "A more important journey waited for the same slot.",
+    "hold_out": "The contact is among those who get nothing, so that what the journey does can be measured.",
+    "echo": "The same message had gone to the contact a short while before.",
     "stated_frequency": "The contact said how often at most, and had had as many messages.",
 }
 """What each reason code of the gate means, in a sentence."""
@@ -318,6 +323,8 @@ def _details(reason: str | None, inputs: Mapping[str, Any]) -> str | None:
             return f"It was worth sending until {_moment(inputs.get('valid_until'))}."
         case "quiet_hours":
             return f"Until {_moment(inputs.get('until'))} in {inputs.get('timezone')}."
+        case "paused" | "priority" | "hold_out" | "echo" | "engagement_tier" if inputs:
+            return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in inputs.items()) + "."
         case "frequency_cap" | "stated_frequency":
             return f"At most {inputs.get('max')} in {_span(inputs.get('days'))}; there were {inputs.get('in_window')}."
         case str() if reason.startswith("hold_"):

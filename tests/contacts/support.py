@@ -145,7 +145,8 @@ def an_ask(
     purpose: Purpose = "promotional",
     valid_for: timedelta = timedelta(days=7),
 ) -> Ask:
-    return Ask(key, "welcome", channel, purpose, "course", now, now + valid_for)
+    # Each its own message: the same one twice would be an echo.
+    return Ask(key, f"about-{key}", channel, purpose, "course", now, now + valid_for)
 
 
 async def claim(gate: Gate, conn: AsyncConnection, ask: Ask, run_id: str, contact_id: str) -> Claim:

@@ -42,7 +42,7 @@ def past(key: str, day: float, template: str = "other", purpose: gate.Purpose = 
 
 
 def promotion(day: float, **changes: object) -> Ask:
-    return replace(an_ask("k", at(day), valid_for=timedelta(days=30)), **changes)  # type: ignore[arg-type]
+    return replace(an_ask("k", at(day), valid_for=timedelta(days=30)), **{"template": "welcome", **changes})  # type: ignore[arg-type]
 
 
 # Engagement tiers
@@ -95,6 +95,8 @@ def test_the_dormant_are_only_asked_whether_to_go_on(tiered: Policy) -> None:
         "engagement_tier", {"tier": "dormant", "silent_since": START.isoformat()}
     )
     assert decide(promotion(90, journey="reengagement"), situation, tiered) == Send()
+    asked = Situation(mailed(tiered), past=[past("a", 39)])
+    assert decide(promotion(40, journey="reengagement"), asked, tiered) == Send(), "nor made to wait before"
     assert decide(replace(promotion(90), purpose="transactional"), situation, tiered) == Send()
 
 
@@ -230,8 +232,8 @@ def test_whoever_follows_the_gate_breaks_no_tier_sends_no_echo_and_every_wait_en
             waits[ask.key] = Waiting(ask.key, ask.journey, ask.channel, ask.purpose, verdict.until, ask.valid_until)
         elif isinstance(verdict, Send):
             reached = tier(known, policy, ask.now)
-            if reached is not None:
-                assert not reached.journeys or ask.journey in reached.journeys
+            if reached is not None and not any(ask.journey in t.journeys for t in drawn):
+                assert not reached.journeys
                 if reached.max is not None and reached.days is not None:
                     since = ask.now - timedelta(days=reached.days)
                     assert len([p for p in sent if p.claimed_at > since]) < reached.max
