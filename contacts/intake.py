@@ -19,7 +19,7 @@ from contacts.facts import Facts, address_kind
 from contacts.lifecycle import standing
 from contacts.policy import Policy
 from contacts.routing import Plan, route
-from contacts.specs import Card, Happening
+from contacts.specs import Card, Happening, once_per
 from contacts.tables import events
 
 
@@ -60,6 +60,11 @@ class Intake:
     engine: AsyncEngine
     cards: tuple[Card, ...]
     policy: Policy
+
+    def __post_init__(self) -> None:
+        days = self.policy.cooldown_days
+        cards = (replace(c, reentry=once_per(days=days[c.name])) if c.name in days else c for c in self.cards)
+        object.__setattr__(self, "cards", tuple(cards))
 
     @again_after_deadlock
     async def record(self, event: Event, now: datetime) -> Receipt:

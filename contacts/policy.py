@@ -443,6 +443,7 @@ class Policy(_Part):
     Attributes:
         version: A fingerprint of the text, kept with every decision made under it.
         channels: For each role the order in which a message's channels are tried.
+        cooldown_days: How long after entering a journey a contact enters it anew, where that is not what its card says.
     """
 
     version: str
@@ -463,6 +464,7 @@ class Policy(_Part):
     caps: tuple[Cap, ...] = ()
     tiers: Annotated[tuple[Tier, ...], Field(alias="tier")] = ()
     priority: Priority = Priority()
+    cooldown_days: dict[JourneyName, Days] = Field(default_factory=dict)
     experiments: Annotated[tuple[Experiment, ...], Field(alias="experiment")] = ()
     echo_days: Days = 2
     breaker: Breaker

@@ -519,3 +519,17 @@ async def test_a_run_is_told_no_names_and_addresses_but_what_things_are_called()
     assert said["data"] == {"topic": "seo"}
     said = runs_module.envelope(happening("milestone.reached", START, email="a@example.com", name="first order"))
     assert said["data"] == {"name": "first order"}
+
+
+async def test_a_business_may_set_how_soon_a_journey_begins_anew(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    patient = Intake(engine, intake.cards, policy.model_copy(update={"cooldown_days": {"welcome": 400.0}}))
+    await record(patient, told("contact.identified", at(0), email="alice@example.com"))
+    await record(patient, told("meeting.booked", at(1)))
+    again = told("resource.downloaded", at(300), resource="guide")
+    skipped = {s.journey: s.reason for s in (await record(patient, again)).plan.skips}
+    assert skipped["welcome"] == "re-entry: once in 400 days"
+    assert "welcome" in {
+        s.journey for s in (await record(intake, told("resource.downloaded", at(301), resource="b"))).plan.starts
+    }
