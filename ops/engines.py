@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import time
 import warnings
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -122,7 +123,7 @@ async def keep_postgres(data: Path, announce: Callable[[str], None], started: Ca
             while _alive(process):  # noqa: ASYNC110  # the end of somebody else's process sets no event
                 await asyncio.sleep(_LOOK_INTERVAL)
         announce(f"PostgreSQL ended; starting it again (log: {data / 'log'})")
-        starting = asyncio.create_task(asyncio.to_thread(_server, data))
+        starting = asyncio.create_task(asyncio.to_thread(_start_again, data))
         try:
             await asyncio.shield(starting)
         except EngineFailed as problem:
@@ -132,6 +133,26 @@ async def keep_postgres(data: Path, announce: Callable[[str], None], started: Ca
             # Whoever stops us stops the server next, and must not be overtaken by a start.
             await asyncio.wait([starting])
             raise
+
+
+def _start_again(data: Path) -> None:
+    """Starts a server that was killed, once the last of its processes is gone."""
+    deadline = time.monotonic() + _START_TIMEOUT
+    while any(_works_in(data, process) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            raise EngineFailed(f"PostgreSQL did not start: processes of the one that was killed go on (in {data})")
+        time.sleep(_PROBE_INTERVAL)
+    # A dead postmaster that nobody has buried yet still counts as alive by its number, and its note is in the way.
+    if _postmaster(data) is None:
+        (data / "postmaster.pid").unlink(missing_ok=True)
+    _server(data)
+
+
+def _works_in(data: Path, process: psutil.Process) -> bool:
+    try:
+        return process.name() == "postgres" and _alive(process) and process.cwd() == str(data)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def _postmaster(data: Path) -> psutil.Process | None:
