@@ -9,7 +9,8 @@
 ``Sink``    is told what happened to contacts, by us.
 ``Poller``  is asked what happened, where it does not tell, or not reliably.
 
-A ``Source`` may need more of the front door than verify and parse: ``Prepares``, ``SingleUse``, ``Replies``, ``Confirms``.
+A ``Source`` may need more of the front door than verify and parse: ``Prepares``, ``SingleUse``, ``Replies``,
+``Confirms``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -155,7 +156,7 @@ class Poller(Protocol):
         """The next page.
 
         Args:
-            cursor: Where the last page ended; None the first time, which begins at ``now``, not at the beginning of time.
+            cursor: Where the last page ended; None the first time, which begins at ``now`` and not with all of history.
             now: The machine's time (UTC).
 
         Raises:
@@ -192,12 +193,12 @@ class Sink(Protocol):
     name: ClassVar[str]
 
     async def tell(self, told: Told) -> str | None:
-        """Tells it; returns the system's id of what it made, if it says one. The same ``id`` twice does no more than once
-        where the system can tell.
+        """Tells it; returns the system's id of what it made, if it says one.
+
+        The same ``id`` twice does no more than once where the system can tell.
 
         Raises:
-            TryAgain, NeverAgain, Unknown: see ``connectors.errors``. ``Unknown`` is tried again: an event is told at least
-                once.
+            TryAgain, NeverAgain, Unknown: see ``connectors.errors``. ``Unknown`` is tried again: better twice than not.
         """
 
 

@@ -10,7 +10,7 @@ class Credentials(BaseSettings):
     """A connector's own settings. A subclass names its ``env_prefix``; secrets are ``SecretStr`` and default to None.
 
     Attributes:
-        calls_per_second: How often the system lets this account call, all workers together; None where it sets no limit.
+        calls_per_second: How often the system lets this account call, all workers together; None: as often as we like.
     """
 
     model_config = SettingsConfigDict(
