@@ -6,11 +6,16 @@
 ``Alert``   tells people who work here.
 ``Directory``  knows the address behind its own id.
 ``LiveFacts``  knows more of a person than we keep, as of now.
+``Sink``    is told what happened to contacts, by us.
+``Poller``  is asked what happened, where it does not tell, or not reliably.
+
+A ``Source`` may need more of the front door than verify and parse: ``Prepares``, ``SingleUse``, ``Replies``,
+``Confirms``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from contacts.events import Event, Identity
@@ -74,6 +79,129 @@ class Source(Protocol):
         """
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A source that must fetch something before it can verify, such as the certificate a request names."""
+
+    async def prepare(self, request: Request) -> None:
+        """Fetches it; called before every ``verify``, so what was fetched is kept.
+
+        Raises:
+            Refused: What the request names may not be fetched.
+            ConnectorError: It cannot be had now; the sender is asked to try again.
+        """
+
+
+@runtime_checkable
+class SingleUse(Protocol):
+    """A source whose signature does not cover the body: what is signed may come with one body only."""
+
+    def token(self, request: Request) -> str:
+        """What is signed. The front door refuses a verified request whose token came with another body before."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a sender wants to read in our answer."""
+
+    body: bytes = b""
+    media_type: str = "application/json"
+    status: int = 200
+
+
+@runtime_checkable
+class Replies(Protocol):
+    """A source whose sender reads our answer: a challenge to echo, a form that must be kept."""
+
+    def reply(self, request: Request) -> Reply | None:
+        """The answer to a verified request, once it is kept; None for the usual one."""
+
+
+@runtime_checkable
+class Confirms(Protocol):
+    """A source whose sender wants to be called back before it sends for good."""
+
+    async def confirm(self, request: Request) -> None:
+        """Calls back if this verified and kept request asks for it. May be repeated.
+
+        Raises:
+            ConnectorError: It did not work; the sender is asked to try again.
+        """
+
+
+@dataclass(frozen=True)
+class Polled:
+    """A page of what a system was asked for.
+
+    Attributes:
+        events: What happened, oldest first; the same again is harmless, since events are unique by source id.
+        cursor: Where to go on next time; kept with the events of this page.
+        more: There is another page at once.
+    """
+
+    events: Sequence[Event]
+    cursor: str
+    more: bool = False
+
+
+@runtime_checkable
+class Poller(Protocol):
+    """A system that is asked what happened."""
+
+    name: ClassVar[str]
+    every: ClassVar[timedelta]
+    """How long to wait before asking again (machine time)."""
+
+    async def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """The next page.
+
+        Args:
+            cursor: Where the last page ended; None the first time, which begins at ``now`` and not with all of history.
+            now: The machine's time (UTC).
+
+        Raises:
+            ConnectorError: It cannot say; see ``connectors.errors``.
+        """
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something that happened to a contact, on its way to another system.
+
+    Attributes:
+        id: Ours, the same at every attempt.
+        identities: Everything the contact is known by, oldest first.
+        data: Of the event, with names and addresses where it has them.
+    """
+
+    id: str
+    type: str
+    occurred_at: datetime
+    contact_id: str
+    identities: Sequence[Identity]
+    data: Mapping[str, Any]
+
+    def known_as(self, kind: str) -> str | None:
+        """The contact's newest identity of a kind."""
+        return next((i.value for i in reversed(self.identities) if i.kind == kind), None)
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """A system that is told what happened. ``policy.toml`` says of which events (``[[outgoing]]``)."""
+
+    name: ClassVar[str]
+
+    async def tell(self, told: Told) -> str | None:
+        """Tells it; returns the system's id of what it made, if it says one.
+
+        The same ``id`` twice does no more than once where the system can tell.
+
+        Raises:
+            TryAgain, NeverAgain, Unknown: see ``connectors.errors``. ``Unknown`` is tried again: better twice than not.
+        """
+
+
 @dataclass(frozen=True)
 class Message:
     """One touch, rendered, on its way to a provider.
@@ -83,6 +211,7 @@ class Message:
         to: The recipient's address on this channel.
         purpose: ``promotional``, ``lifecycle`` or ``transactional``.
         unsubscribe_url: Where the recipient's one click goes; None for transactional messages.
+        metadata: ``journey``, ``template``, ``due`` (ISO, when a colleague should have acted).
     """
 
     key: str
@@ -93,6 +222,20 @@ class Message:
     purpose: str = "promotional"
     unsubscribe_url: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def tag_of(key: str) -> str:
+    """A touch's key in letters, digits, ``-`` and ``_``, for providers whose tags take nothing else.
+
+    >>> tag_of("0b5a-11/greet_them/2"), key_of("0b5a-11--greet_them--2")
+    ('0b5a-11--greet_them--2', '0b5a-11/greet_them/2')
+    """
+    return key.replace("/", "--")
+
+
+def key_of(tag: str) -> str:
+    """The touch's key in a tag; the other way round."""
+    return tag.replace("--", "/")
 
 
 @dataclass(frozen=True)
@@ -173,6 +316,9 @@ class Crm(Protocol):
 
     async def note(self, crm_id: str, key: str, body: str, at: datetime) -> str:
         """Writes a note on the person; returns its id. The same key twice makes one note."""
+
+    async def stage(self, crm_id: str, stage: str) -> None:
+        """Says where the person stands with us: one of ``contacts.policy.Stage``. The same again changes nothing."""
 
 
 @runtime_checkable

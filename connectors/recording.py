@@ -64,7 +64,15 @@ class Alerted:
     link: str | None
 
 
-Call = Sent | LookedUp | Upserted | Tasked | Noted | Alerted
+@dataclass(frozen=True)
+class Staged:
+    """``stage`` was called."""
+
+    crm_id: str
+    stage: str
+
+
+Call = Sent | LookedUp | Upserted | Tasked | Noted | Staged | Alerted
 
 
 class Recording:
@@ -133,6 +141,11 @@ class Recording:
         """See ``Crm.note``; a key has one id."""
         with self._asked(Noted(crm_id, key, body, at)):
             return self._id("note", key)
+
+    async def stage(self, crm_id: str, stage: str) -> None:
+        """See ``Crm.stage``."""
+        with self._asked(Staged(crm_id, stage)):
+            pass
 
     async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
         """See ``Alert.alert``; a key has one id."""
