@@ -15,7 +15,7 @@ A connection that fails is tried twice more within two seconds, for a blip shoul
 Nothing else is repeated here: Temporal's retry policy does that, with the provider's delay.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,6 +28,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, stop_af
 from connectors.errors import NeverAgain, TryAgain, Unknown
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+Pace = Callable[[], Awaitable[None]]
+"""Returns when the next call may be made; raises ``TryAgain`` where that is too far away."""
 
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NOT_SENDABLE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
@@ -71,9 +74,18 @@ class Provider:
     read: Callable[[httpx.Response], Refusal]
 
 
-def new_client() -> httpx.AsyncClient:
-    """A pool of connections with time limits that fit inside an activity: 3 s to connect, 10 s for each step after."""
-    return httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3))
+def new_client(pace: Pace | None = None) -> httpx.AsyncClient:
+    """A pool of connections with time limits that fit inside an activity: 3 s to connect, 10 s for each step after.
+
+    Args:
+        pace: Kept before every call.
+    """
+
+    async def keep(_: httpx.Request) -> None:
+        if pace is not None:
+            await pace()
+
+    return httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3), event_hooks={"request": [keep]})
 
 
 async def call(

@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy sees them. The schema itself is made by ``contacts/migrations``; a test holds them equal.
 
-Business times come from the journeys' clock as parameters; only the relay's retry times, and since when a call to a
-provider may be on its way, are the database's own.
+Business times come from the journeys' clock as parameters. The database's own are only those of a machine's work: when
+the relay tries again, since when a call to a provider may be on its way, when the next call may be made.
 """
 
 import sqlalchemy as sa
@@ -242,4 +242,53 @@ journal = sa.Table(
     sa.Column("data", JSONB, nullable=False),
     sa.Index("journal_of_contact", "contact_id", "at", "id"),
     comment="What happened, in the order of time, for people to read",
+)
+
+paces = sa.Table(
+    "paces",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("free_at", _TIME, nullable=False),
+    comment="When an outside system may be called next, by all workers together",
+)
+
+tellings = sa.Table(
+    "tellings",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("event_id", _ID, sa.ForeignKey("events.id"), nullable=False),
+    sa.Column("sink", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="waiting"),
+    sa.Column("round", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("created_at", _TIME, nullable=False),
+    sa.Column("begun_at", _TIME),
+    sa.Column("next_try_at", _TIME, nullable=False, server_default=sa.text("now()")),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error", sa.Text),
+    sa.Column("provider_id", sa.Text),
+    sa.Column("settled_at", _TIME),
+    sa.UniqueConstraint("event_id", "sink", name="tellings_once"),
+    sa.Index("tellings_due", "next_try_at", postgresql_where=sa.text("begun_at IS NULL")),
+    sa.Index("tellings_failed", "id", postgresql_where=sa.text("status = 'failed'")),
+    comment="Events that another system is told of; status waiting, told or failed; begun_at: Temporal has it",
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("cursor", sa.Text, nullable=False),
+    sa.Column("polled_at", _TIME, nullable=False),
+    comment="How far a system that is asked what happened has been asked",
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("body_hash", sa.LargeBinary, nullable=False),
+    sa.Column("seen_at", _TIME, nullable=False),
+    sa.Index("tokens_by_age", "source", "seen_at"),
+    comment="What was signed in place of a body, and the one body that it came with",
 )

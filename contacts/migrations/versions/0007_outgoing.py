@@ -1,0 +1,63 @@
+"""What other systems are told and asked, and at which pace
+
+Revision ID: 0007
+Revises: 0005
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0005"
+
+_TIME = sa.TIMESTAMP(timezone=True)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "paces",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("free_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        comment="When an outside system may be called next, by all workers together",
+    )
+    op.create_table(
+        "tellings",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("event_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("sink", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False, server_default="waiting"),
+        sa.Column("round", sa.Integer(), nullable=False, server_default="1"),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("begun_at", _TIME),
+        sa.Column("next_try_at", _TIME, nullable=False, server_default=sa.text("now()")),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("error", sa.Text()),
+        sa.Column("provider_id", sa.Text()),
+        sa.Column("settled_at", _TIME),
+        sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["event_id"], ["events.id"]),
+        sa.UniqueConstraint("event_id", "sink", name="tellings_once"),
+        comment="Events that another system is told of; status waiting, told or failed; begun_at: Temporal has it",
+    )
+    not_begun, failed = sa.text("begun_at IS NULL"), sa.text("status = 'failed'")
+    op.create_index("tellings_due", "tellings", ["next_try_at"], postgresql_where=not_begun)
+    op.create_index("tellings_failed", "tellings", ["id"], postgresql_where=failed)
+    op.create_table(
+        "cursors",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=False),
+        sa.Column("polled_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        comment="How far a system that is asked what happened has been asked",
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("body_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("seen_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("source", "token"),
+        comment="What was signed in place of a body, and the one body that it came with",
+    )
+    op.create_index("tokens_by_age", "tokens", ["source", "seen_at"])
