@@ -22,6 +22,9 @@ SWEEP = "sweep"
 RECORD_EVENT = "record_event"
 ROLL_OUT = "roll_out"
 STEER = "steer"
+TELL = "tell"
+GIVE_UP_TELLING = "give_up_telling"
+POLL = "poll"
 
 
 @dataclass(frozen=True)
@@ -270,3 +273,25 @@ class SteerRequest:
     rollout: Rollout
     order: Literal["pause", "resume", "stop"]
     now: datetime
+
+
+@dataclass(frozen=True)
+class TellRequest:
+    """Tell another system of an event: the telling's id (``contacts.tellings``)."""
+
+    telling: int
+
+
+@dataclass(frozen=True)
+class PollRequest:
+    """Ask a system what happened: the connector's name."""
+
+    connector: str
+
+
+@dataclass(frozen=True)
+class PollDone:
+    """What an asking came to: ``events`` that were new, in ``pages``."""
+
+    pages: int
+    events: int

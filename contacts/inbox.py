@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from hashlib import sha256
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts.events import Event, PartlyUnderstood
 from contacts.intake import Intake
-from contacts.tables import inbox
+from contacts.tables import inbox, tokens
 
 log = structlog.get_logger()
 
@@ -23,6 +26,10 @@ class Outcome:
     inbox_id: int
     events: int
     error: str | None
+
+
+class TokenReused(Exception):
+    """What was signed came before, with another body: somebody replays a signature over a body of their own."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +48,23 @@ class Inbox:
         body: bytes,
         parse: Callable[[], Sequence[Event]],
         now: datetime,
+        token: str | None = None,
     ) -> Outcome:
         """Stores a verified request, parses it and records its events.
 
         What cannot be parsed stays with its error and can be retried after a fix; the sender need not care.
 
+        Args:
+            token: What was signed where that is not the body; it may come with one body only.
+
         Raises:
+            TokenReused: It came with another body before; nothing is kept.
             sqlalchemy.exc.OperationalError: The database is out of reach; the sender should try again.
         """
         kept = {k: v for k, v in headers.items() if k.lower() not in _SECRET_HEADERS}
         async with self.intake.engine.begin() as conn:
+            if token is not None:
+                await _use(conn, connector, token, body, now)
             row = await conn.execute(
                 sa.insert(inbox)
                 .values(
@@ -99,6 +113,21 @@ class Inbox:
                 sa.update(inbox).where(inbox.c.id == inbox_id).values(status=status, error=error, events=len(found))
             )
         return Outcome(inbox_id, len(found), error)
+
+
+async def _use(conn: AsyncConnection, source: str, token: str, body: bytes, now: datetime) -> None:
+    """Remembers a token with its body, for longer than any sender repeats itself."""
+    old = sa.delete(tokens).where(tokens.c.source == source, tokens.c.seen_at < now - _TOKENS_KEPT)
+    await conn.execute(old)
+    hashed = sha256(body).digest()
+    new = insert(tokens).values(source=source, token=token, body_hash=hashed, seen_at=now)
+    await conn.execute(new.on_conflict_do_nothing())
+    known = sa.select(tokens.c.body_hash).where(tokens.c.source == source, tokens.c.token == token)
+    if (await conn.execute(known)).scalar_one() != hashed:
+        raise TokenReused
+
+
+_TOKENS_KEPT = timedelta(days=30)
 
 
 def _one_line(problem: Exception) -> str:

@@ -227,6 +227,36 @@ class Breaker(_Part):
     times_usual: Annotated[float, Field(ge=1)]
 
 
+class Endpoint(_Part):
+    """An address of another system that is told what happened, signed as Standard Webhooks are.
+
+    Attributes:
+        name: ``webhook/<name>`` in ``[[outgoing]]``. Its secret is the variable ``WEBHOOK_<NAME>_SECRET``.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s<>\"@]+$")]
+
+
+class Outgoing(_Part):
+    """What another system is told of.
+
+    Attributes:
+        to: A connector (``hubspot``), or ``webhook/<name>`` for an endpoint.
+        types: Event types: ``consent.granted``, ``consent.*`` or ``*``.
+    """
+
+    to: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?$")]
+    types: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9_.]*[a-z0-9_]|[a-z][a-z0-9_.]*\.\*)$")], ...],
+        Field(min_length=1),
+    ]
+
+    def covers(self, type: str) -> bool:
+        """Whether the system is told of events of this type."""
+        return any(w in ("*", type) or (w.endswith(".*") and type.startswith(w[:-1])) for w in self.types)
+
+
 class StatedCap(Cap):
     """What a contact's word on how often means. It comes on top of the caps, and delays nothing transactional."""
 
@@ -444,6 +474,7 @@ class Policy(_Part):
         version: A fingerprint of the text, kept with every decision made under it.
         channels: For each role the order in which a message's channels are tried.
         cooldown_days: How long after entering a journey a contact enters it anew, where that is not what its card says.
+        polls: Connectors that are asked what happened.
     """
 
     version: str
@@ -469,6 +500,21 @@ class Policy(_Part):
     echo_days: Days = 2
     breaker: Breaker
     frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
+    endpoints: Annotated[tuple[Endpoint, ...], Field(alias="endpoint")] = ()
+    outgoing: tuple[Outgoing, ...] = ()
+    polls: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
+
+    @model_validator(mode="after")
+    def _endpoints_are_there(self) -> Self:
+        there = {f"webhook/{endpoint.name}" for endpoint in self.endpoints}
+        for rule in self.outgoing:
+            if rule.to.startswith("webhook/") and rule.to not in there:
+                raise ValueError(f"outgoing: there is no endpoint {rule.to.removeprefix('webhook/')!r}")
+        return self
+
+    def told(self, type: str, source: str) -> list[str]:
+        """Who is told of an event of this type, each once; never whoever it came from, or it would come back."""
+        return list(dict.fromkeys(r.to for r in self.outgoing if r.covers(type) and r.to != source))
 
 
 def parse(text: str, name: str = "policy.toml") -> Policy:

@@ -45,6 +45,9 @@ class RunsClient(Protocol):
     async def signal(self, workflow_id: str, run_id: str, signal: str, payload: Mapping[str, Any]) -> None:
         """Signals the workflow of a run; a workflow that has closed needs no signal."""
 
+    async def tell(self, telling: Mapping[str, Any]) -> None:
+        """Has another system told of an event (``contacts.tellings``), unless that is under way."""
+
 
 @dataclass
 class Relay:
@@ -87,7 +90,7 @@ class Relay:
     async def _due(self, conn: AsyncConnection) -> list[Any]:
         query = (
             sa.select(dispatches, runs.c.workflow_id, runs.c.journey, runs.c.ended_at)
-            .join(runs, runs.c.id == dispatches.c.run_id)
+            .outerjoin(runs, runs.c.id == dispatches.c.run_id)
             .where(dispatches.c.done_at.is_(None), dispatches.c.next_try_at <= sa.func.now(), ~BLOCKED)
             .order_by(dispatches.c.id)
             .limit(_BATCH)
@@ -99,7 +102,9 @@ class Relay:
         try:
             if row.ended_at is not None:
                 return None
-            if row.kind == "start":
+            if row.kind == "tell":
+                await self.client.tell(row.payload)
+            elif row.kind == "start":
                 await self.client.start(row.run_id, row.workflow_id, row.journey, row.payload)
             else:
                 await self.client.signal(row.workflow_id, row.run_id, row.kind, row.payload)

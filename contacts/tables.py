@@ -112,7 +112,7 @@ dispatches = sa.Table(
     "dispatches",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-    sa.Column("run_id", _ID, sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("run_id", _ID, sa.ForeignKey("runs.id")),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("payload", JSONB, nullable=False),
     sa.Column("created_at", _TIME, nullable=False),
@@ -121,7 +121,7 @@ dispatches = sa.Table(
     sa.Column("done_at", _TIME),
     sa.Column("error", sa.Text),
     sa.Index("dispatches_due", "run_id", "id", postgresql_where=sa.text("done_at IS NULL")),
-    comment="What Temporal must still hear; kind start, event or exit; in order within a run",
+    comment="What Temporal must still hear; kind start, event or exit, in order within a run; or tell, of no run",
 )
 
 touches = sa.Table(
@@ -261,16 +261,12 @@ tellings = sa.Table(
     sa.Column("status", sa.Text, nullable=False, server_default="waiting"),
     sa.Column("round", sa.Integer, nullable=False, server_default="1"),
     sa.Column("created_at", _TIME, nullable=False),
-    sa.Column("begun_at", _TIME),
-    sa.Column("next_try_at", _TIME, nullable=False, server_default=sa.text("now()")),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("error", sa.Text),
     sa.Column("provider_id", sa.Text),
     sa.Column("settled_at", _TIME),
     sa.UniqueConstraint("event_id", "sink", name="tellings_once"),
-    sa.Index("tellings_due", "next_try_at", postgresql_where=sa.text("begun_at IS NULL")),
     sa.Index("tellings_failed", "id", postgresql_where=sa.text("status = 'failed'")),
-    comment="Events that another system is told of; status waiting, told or failed; begun_at: Temporal has it",
+    comment="Events that another system is told of; status waiting, told or failed; round counts the replays",
 )
 
 cursors = sa.Table(

@@ -7,6 +7,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from connectors import base
+from connectors.errors import ConnectorError
 from door.door import Door
 
 log = structlog.get_logger()
@@ -28,9 +29,24 @@ async def verified(door: Door, source: base.Source, request: Request) -> base.Re
         body=await request.body(),
     )
     try:
+        if isinstance(source, base.Prepares):
+            await source.prepare(sent)
         source.verify(sent, datetime.now(UTC))
     except base.Refused as refusal:
-        door.refused[source.name, refusal.status] += 1
-        log.info("request.refused", source=source.name, status=refusal.status, reason=refusal.reason)
-        raise HTTPException(refusal.status, refusal.reason) from None
+        raise refused(door, source, refusal) from None
+    except ConnectorError as problem:
+        raise later(source, problem) from None
     return sent
+
+
+def refused(door: Door, source: base.Source, refusal: base.Refused) -> HTTPException:
+    """Counts a request that is turned away; the answer to it."""
+    door.refused[source.name, refusal.status] += 1
+    log.info("request.refused", source=source.name, status=refusal.status, reason=refusal.reason)
+    return HTTPException(refusal.status, refusal.reason)
+
+
+def later(source: base.Source, problem: ConnectorError) -> HTTPException:
+    """The answer where the sender's own system did not answer us: send it again."""
+    log.warning("request.not_now", source=source.name, reason=problem.reason)
+    return HTTPException(503, "this cannot be checked right now", headers={"Retry-After": "30"})

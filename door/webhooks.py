@@ -2,13 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from connectors import base
+from connectors.errors import ConnectorError
+from contacts.inbox import TokenReused
 from door.door import Door
 from door.errors import documented
-from door.receiving import verified
+from door.receiving import later, refused, verified
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -35,13 +38,14 @@ def routes(door: Door) -> APIRouter:
     @router.post(
         "/webhooks/{connector}",
         summary="Receive a webhook",
+        response_model=Received,
         response_model_exclude_none=True,
         responses=documented(400, 401, 404, 413, 503),
         openapi_extra=_BODY,
     )
     async def receive(
         connector: Annotated[str, Path(description="The connector's name", examples=["stripe"])], request: Request
-    ) -> Received:
+    ) -> Received | Response:
         """Verifies the signature over the raw bytes, keeps the request, and records the events in it.
 
         A genuine request is always answered 200, also when its body means nothing to us or cannot be understood yet:
@@ -52,15 +56,33 @@ def routes(door: Door) -> APIRouter:
             raise HTTPException(404, "there is no connector of this name")
         sent = await verified(door, source, request)
         now = door.settings.clock.now()
-        outcome = await door.inbox.accept(
-            source.name,
-            method=sent.method,
-            url=sent.url,
-            headers=sent.headers,
-            body=sent.body,
-            parse=lambda: source.parse(sent, now),
-            now=now,
-        )
+        try:
+            outcome = await door.inbox.accept(
+                source.name,
+                method=sent.method,
+                url=sent.url,
+                headers=sent.headers,
+                body=sent.body,
+                parse=lambda: source.parse(sent, now),
+                now=now,
+                token=source.token(sent) if isinstance(source, base.SingleUse) else None,
+            )
+        except TokenReused:
+            refusal = base.Refused(401, "what is signed came with another body before")
+            raise refused(door, source, refusal) from None
+        if isinstance(source, base.Confirms):
+            try:
+                await source.confirm(sent)
+            except ConnectorError as problem:
+                raise later(source, problem) from None
+        reply = source.reply(sent) if isinstance(source, base.Replies) else None
+        if reply is not None:
+            return Response(reply.body, reply.status, media_type=reply.media_type)
         return Received(received=outcome.events, kept=True if outcome.error else None)
+
+    @router.head("/webhooks/{connector}", include_in_schema=False)
+    async def probe(connector: str) -> Response:
+        """Some systems ask whether the address is there before they send to it."""
+        return Response(status_code=200 if connector in door.sources else 404)
 
     return router

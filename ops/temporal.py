@@ -17,7 +17,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -28,8 +28,10 @@ from contacts.relay import NotYet
 from ops.output import Failure
 from workflows import search_attributes as attributes
 from workflows.base import RunInput
+from workflows.polling import PollingInput
 from workflows.registry import CARDS
 from workflows.sweep import SweepInput
+from workflows.telling import TellingInput
 
 _TIMEOUT = timedelta(seconds=5)
 
@@ -107,6 +109,24 @@ class TemporalRuns:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise NotYet(_why(error)) from None
 
+    async def tell(self, telling: Mapping[str, Any]) -> None:
+        """Starts the workflow that tells another system; one that runs already is as good."""
+        given = TellingInput(**telling)
+        try:
+            await self.client.start_workflow(
+                "telling",
+                args=[given],
+                id=f"telling/{given.telling}/{given.round}",
+                task_queue=self.task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                static_summary=f"{given.type} to {given.sink}",
+                rpc_timeout=_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise NotYet(_why(error)) from None
+
     async def _must_be(self, run_id: str, workflow_id: str) -> None:
         """The workflow that has this id now is this run's; an earlier one must close first."""
         try:
@@ -131,16 +151,40 @@ async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
     action = ScheduleActionStartWorkflow(
         "sweep", args=[SweepInput(clock)], id="sweep", task_queue=task_queue, static_summary="what did not happen"
     )
+    await _schedule(client, SWEEP, action, every)
+
+
+async def schedule_polls(client: Client, every: Mapping[str, timedelta], task_queue: str) -> None:
+    """Makes sure that these connectors, and no others, are asked what happened, each so often."""
+    for name, pause in every.items():
+        action = ScheduleActionStartWorkflow(
+            "polling",
+            args=[PollingInput(name)],
+            id=f"polling/{name}",
+            task_queue=task_queue,
+            static_summary=f"ask {name} what happened",
+        )
+        await _schedule(client, POLL + name, action, pause)
+    async for known in await client.list_schedules():
+        if known.id.startswith(POLL) and known.id.removeprefix(POLL) not in every:
+            await client.get_schedule_handle(known.id).delete()
+
+
+POLL = "perennial-poll-"
+"""Begins the ids of the Schedules that ask connectors what happened."""
+
+
+async def _schedule(client: Client, id: str, action: ScheduleActionStartWorkflow, every: timedelta) -> None:
     schedule = Schedule(
         action=action,
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
 
-    def with_our_clock(found: ScheduleUpdateInput) -> ScheduleUpdate:
+    def as_we_are(found: ScheduleUpdateInput) -> ScheduleUpdate:
         return ScheduleUpdate(replace(found.description.schedule, action=action))
 
     try:
-        await client.create_schedule(SWEEP, schedule)
+        await client.create_schedule(id, schedule)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(SWEEP).update(with_our_clock)
+        await client.get_schedule_handle(id).update(as_we_are)

@@ -235,11 +235,11 @@ async def requests(conn: AsyncConnection, before: datetime, since: datetime | No
 
 
 async def stuck(conn: AsyncConnection, before: datetime, contact_id: str | None) -> list[Finding]:
-    """Runs of which Temporal should have heard something long ago; only the first thing of each."""
+    """What Temporal should have heard long ago; only the first thing of each run."""
     mine = runs.c.contact_id == contact_id if contact_id is not None else sa.true()
     query = (
         sa.select(dispatches, runs.c.contact_id, runs.c.journey)
-        .join(runs, runs.c.id == dispatches.c.run_id)
+        .outerjoin(runs, runs.c.id == dispatches.c.run_id)
         .where(dispatches.c.done_at.is_(None), dispatches.c.created_at < before, ~BLOCKED, mine)
         .order_by(dispatches.c.id)
     )
@@ -247,9 +247,10 @@ async def stuck(conn: AsyncConnection, before: datetime, contact_id: str | None)
         Finding(
             "dispatch-stuck",
             row.contact_id,
-            f"Temporal has not been told the {row.kind} of a run of {row.journey}"
-            f" after {row.attempts} attempts: {row.error or 'nobody tried'}",
-            {"dispatch": str(row.id), "run": row.run_id},
+            f"Temporal has not been told the {row.kind} of "
+            + (f"a run of {row.journey}" if row.run_id else f"{row.payload['type']} to {row.payload['sink']}")
+            + f" after {row.attempts} attempts: {row.error or 'nobody tried'}",
+            {"dispatch": str(row.id), **({"run": row.run_id} if row.run_id else {})},
         )
         for row in await conn.execute(query)
     ]

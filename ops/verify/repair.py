@@ -47,7 +47,12 @@ class Repairs:
         return Repair(finding.contact_id, what, finding.evidence)
 
     async def _dispatch(self, evidence: Mapping[str, str]) -> str:
-        waiting = sa.and_(dispatches.c.run_id == evidence["run"], dispatches.c.done_at.is_(None))
+        mine = (
+            dispatches.c.run_id == evidence["run"]
+            if "run" in evidence
+            else dispatches.c.id == int(evidence["dispatch"])
+        )
+        waiting = sa.and_(mine, dispatches.c.done_at.is_(None))
         async with self.here.engine.begin() as conn:
             await conn.execute(sa.update(dispatches).where(waiting).values(next_try_at=sa.func.now()))
         await Relay(self.here.engine, self.runs).drain()

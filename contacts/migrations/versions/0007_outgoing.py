@@ -29,20 +29,20 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False, server_default="waiting"),
         sa.Column("round", sa.Integer(), nullable=False, server_default="1"),
         sa.Column("created_at", _TIME, nullable=False),
-        sa.Column("begun_at", _TIME),
-        sa.Column("next_try_at", _TIME, nullable=False, server_default=sa.text("now()")),
-        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("error", sa.Text()),
         sa.Column("provider_id", sa.Text()),
         sa.Column("settled_at", _TIME),
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"]),
         sa.UniqueConstraint("event_id", "sink", name="tellings_once"),
-        comment="Events that another system is told of; status waiting, told or failed; begun_at: Temporal has it",
+        comment="Events that another system is told of; status waiting, told or failed; round counts the replays",
     )
-    not_begun, failed = sa.text("begun_at IS NULL"), sa.text("status = 'failed'")
-    op.create_index("tellings_due", "tellings", ["next_try_at"], postgresql_where=not_begun)
-    op.create_index("tellings_failed", "tellings", ["id"], postgresql_where=failed)
+    op.create_index("tellings_failed", "tellings", ["id"], postgresql_where=sa.text("status = 'failed'"))
+    op.alter_column("dispatches", "run_id", nullable=True)
+    op.create_table_comment(
+        "dispatches",
+        "What Temporal must still hear; kind start, event or exit, in order within a run; or tell, of no run",
+    )
     op.create_table(
         "cursors",
         sa.Column("name", sa.Text(), nullable=False),
