@@ -41,6 +41,7 @@ from workflows.registry import CARDS
 _WATCH = 0.4
 _AMBUSH_AHEAD = 1.5
 _QUIET_FOR = 3
+_SETTLED_IN = 10.0
 _MONDAY = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 
@@ -252,6 +253,8 @@ class _Drill:
         proof = Proof(here, Workflows(client), CARDS, late=timedelta(seconds=30))
         findings = [finding async for finding in proof.findings()]
 
+        delivered = list(self.provider.delivered)
+        await asyncio.sleep(_SETTLED_IN)
         acknowledged = list(teller.acknowledged.values())
         sources = {one.act.id: teller.source_of(one.act) for one in acknowledged}
         async with engine.connect() as conn:
@@ -269,7 +272,7 @@ class _Drill:
             duplicated=duplicated,
             sent_again=sent_again,
             forbidden=verdict.forbidden(acknowledged, self.provider.delivered),
-            unexplained=verdict.unexplained(rows, self.provider.delivered),
+            unexplained=verdict.unexplained(rows, delivered, self.provider.delivered),
         )
         acts = [act for life in people for act in life.acts]
         counts = {

@@ -132,15 +132,20 @@ def forbidden(acknowledged: Iterable[Acknowledged], deliveries: Iterable[Deliver
     return found
 
 
-def unexplained(rows: Iterable[Row], deliveries: Iterable[Delivery]) -> list[str]:
-    """Where the touches' rows and what contacts got differ."""
-    got = {d.key for d in deliveries}
+def unexplained(rows: Iterable[Row], before: Iterable[Delivery], after: Iterable[Delivery]) -> list[str]:
+    """Where the touches' rows and what contacts got differ. Life goes on while we look.
+
+    Args:
+        before: What had been delivered a while before the rows were read, so that they must know of it.
+        after: What had been delivered after they were read, so that it must hold whatever they say.
+    """
+    known, all = {d.key for d in before}, {d.key for d in after}
     by_key = {row.key: row for row in rows}
-    found = [f"{key} reached its contact and has no row" for key in sorted(got - by_key.keys())]
+    found = [f"{key} reached its contact and has no row" for key in sorted(known - by_key.keys())]
     for key, row in sorted(by_key.items()):
-        if key in got and row.status not in ("sent", "unknown"):
+        if key in known and row.status not in ("sent", "unknown"):
             found.append(f"{key} reached its contact, and its row says {row.status} ({row.reason})")
-        if key not in got and row.status == "sent":
+        if key not in all and row.status == "sent":
             found.append(f"{key} is said to be sent, and reached nobody")
     return found
 

@@ -65,11 +65,18 @@ def test_promotion_after_what_forbids_it(cause: Act) -> None:
 
 
 def test_rows_and_deliveries_agree() -> None:
-    row = Row("k", "sent", "promotional", None)
-    assert verdict.unexplained([row], [MAIL]) == []
-    assert verdict.unexplained([replace(row, status="unknown")], [MAIL]) == []
-    assert verdict.unexplained([replace(row, status="unknown")], []) == []
-    assert verdict.unexplained([replace(row, status="dropped", reason="echo")], []) == []
-    assert len(verdict.unexplained([replace(row, status="dropped", reason="echo")], [MAIL])) == 1
-    assert len(verdict.unexplained([row], [])) == 1
-    assert len(verdict.unexplained([], [MAIL])) == 1
+    sent = Row("k", "sent", "promotional", None)
+
+    def found(row: Row | None, before: list[Delivery], after: list[Delivery]) -> int:
+        return len(verdict.unexplained([row] if row else [], before, after))
+
+    for status in ("sent", "unknown"):
+        assert found(replace(sent, status=status), [MAIL], [MAIL]) == 0
+    assert found(replace(sent, status="unknown"), [], []) == 0
+    for status in ("dropped", "claimed", "waiting", "failed"):
+        assert found(replace(sent, status=status), [], []) == 0
+        assert found(replace(sent, status=status), [], [MAIL]) == 0, "it may have come after the rows were read"
+        assert found(replace(sent, status=status), [MAIL], [MAIL]) == 1
+    assert found(sent, [], []) == 1
+    assert found(None, [MAIL], [MAIL]) == 1
+    assert found(None, [], [MAIL]) == 0
