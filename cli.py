@@ -94,6 +94,7 @@ rollouts = _group("rollouts", "Backfills and broadcasts on their way.")
 handoffs = _group("handoffs", "Hand-offs that wait for a person.")
 pauses = _group("pauses", "Halts of a journey, a channel or everything.")
 inbox = _group("inbox", "Requests of outside systems as they came.")
+outgoing = _group("outgoing", "What other systems are told.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many lines.")]
@@ -892,6 +893,72 @@ async def _inbox_retry(ids: list[int], out: "Output") -> None:
             out.one(one, views.retried)
             failed += one.error is not None
     raise typer.Exit(1 if failed else 0)
+
+
+To = Annotated[str | None, typer.Option(metavar="SYSTEM", help="Only to this one: hubspot, webhook/erp ...")]
+SinceOption = Annotated[str | None, typer.Option(metavar="TIME", help="Only since: a time (ISO 8601), or 7d ago.")]
+
+
+@outgoing.command("list", epilog=_example("perennial outgoing list --failed"))
+def outgoing_list(
+    to: To = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what could not be told.")] = False,
+    since: SinceOption = None,
+    limit: Limit = 50,
+    json: Json = False,
+) -> None:
+    """What other systems are told of, the newest first."""
+    _run(_outgoing_list(to, failed, since, limit, _output(json)))
+
+
+async def _outgoing_list(to: str | None, failed: bool, since: str | None, limit: int, out: "Output") -> None:
+    from ops import outgoing, views
+    from ops.installation import opened
+
+    begin = _since(since) if since is not None else None
+    async with opened() as here, here.reading() as conn:
+        which = outgoing.chosen(to=to, status="failed" if failed else None, since=_before(here.clock.now(), begin))
+        lines = await outgoing.list_tellings(conn, which, limit)
+    out.many(lines, views.tellings)
+
+
+@outgoing.command("replay", epilog=_example("perennial outgoing replay --to webhook/erp --since 7d --yes"))
+def outgoing_replay(
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", help="These; all that failed if none are given.")
+    ] = None,
+    to: To = None,
+    since: SinceOption = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="Also what was told already; its id lets a receiver drop it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not only say how many that would be.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell other systems again."""
+    _run(_outgoing_replay(ids or [], to, since, all, yes, _output(json)))
+
+
+async def _outgoing_replay(
+    ids: list[int], to: str | None, since: str | None, all: bool, yes: bool, out: "Output"
+) -> None:
+    from ops import outgoing, views
+    from ops.installation import opened
+    from ops.output import Failure
+
+    begin = _since(since) if since is not None else None
+    async with opened() as here:
+        now = here.clock.now()
+        which = outgoing.chosen(to=to, status=None if all or ids else "failed", since=_before(now, begin), ids=ids)
+        if not yes and not ids:
+            async with here.reading() as conn:
+                count = len(await outgoing.list_tellings(conn, which, 1_000_000))
+            raise Failure(f"that would tell {count} events again: --yes does so", status=2)
+        out.one(await outgoing.replay(here.engine, which, now, ids), views.replayed)
+
+
+def _before(now: datetime, begin: timedelta | datetime | None) -> datetime | None:
+    return now - begin if isinstance(begin, timedelta) else begin
 
 
 @app.command(epilog=_example("perennial reviews --json"))

@@ -16,14 +16,18 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import settings as configuration
+import workflows.polling
 import workflows.rollout
 import workflows.sweep
+import workflows.telling
 from activities.deliver import Deliver
 from activities.handoff import HandOff
 from activities.own_events import OwnEvents
+from activities.poll import Poll
 from activities.record import Record
 from activities.rollout import RollOut
 from activities.sweep import Sweep
+from activities.tell import Tell
 from connectors.configured import MissingCredentials, Outlets, outlets
 from contacts import policy as policies
 from contacts import preferences
@@ -36,6 +40,13 @@ from ops import temporal
 from workflows.registry import CARDS, JOURNEYS
 
 CODE_VERSION = "0.1.0"
+
+_OTHERS = (
+    workflows.sweep.Sweep,
+    workflows.rollout.Rollout,
+    workflows.telling.Telling,
+    workflows.polling.Polling,
+)
 
 # What journeys import besides the standard library. All of it is pure, so one copy serves every run.
 _SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
@@ -62,6 +73,8 @@ def activities(
     own_events = OwnEvents(intake)
     sweep = Sweep(intake)
     rollout = RollOut(intake, clock)
+    tell = Tell(engine, out.sinks, clock)
+    poll = Poll(intake, out.pollers, clock)
     return [
         deliver.deliver,
         hand_off.hand_off,
@@ -74,6 +87,9 @@ def activities(
         sweep.sweep,
         rollout.roll_out,
         rollout.steer,
+        tell.tell,
+        tell.give_up,
+        poll.poll,
     ]
 
 
@@ -83,7 +99,7 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[*JOURNEYS, workflows.sweep.Sweep, workflows.rollout.Rollout],
+        workflows=[*JOURNEYS, *_OTHERS],
         activities=acts,
         workflow_runner=runner,
         graceful_shutdown_timeout=timedelta(seconds=20),
@@ -124,6 +140,8 @@ async def serve(settings: configuration.Settings, reach: Callable[..., Outlets])
     try:
         async with worker(client, settings.task_queue, acts, **options):
             await temporal.schedule_sweep(client, settings.clock, settings.task_queue)
+            asked = {name: poller.every for name, poller in out.pollers.items()}
+            await temporal.schedule_polls(client, asked, settings.task_queue)
             print("worker ready", flush=True)
             await stop.wait()
     finally:

@@ -4,12 +4,12 @@ In development a recording connector stands in where credentials are missing; pr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
 from connectors import errands
-from connectors.base import Alert, Crm, Directory, LiveFacts, Sender, Source
+from connectors.base import Alert, Crm, Directory, LiveFacts, Poller, Sender, Sink, Source
 from connectors.hubspot import HubSpot, HubSpotSettings
 from connectors.live import Live, LiveSettings
 from connectors.recording import Recording
@@ -31,6 +31,8 @@ class Outlets:
         senders: By channel.
         directory: Where the address of a contact without one may be found; None where there is no such system.
         live: Where values are fetched that messages want as of now; None: they use their fallbacks.
+        sinks: Who is told what happened, by the name that the policy gives them.
+        pollers: Who is asked what happened, by name.
         stand_ins: What a recording connector does because credentials are missing, by variable.
     """
 
@@ -39,6 +41,8 @@ class Outlets:
     alert: Alert
     directory: Directory | None = None
     live: LiveFacts | None = None
+    sinks: Mapping[str, Sink] = field(default_factory=dict)
+    pollers: Mapping[str, Poller] = field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
 
 

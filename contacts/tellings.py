@@ -20,21 +20,19 @@ async def write(conn: AsyncConnection, event_id: str, type: str, sinks: Sequence
     """Has these systems told of an event that was just stored."""
     for sink in sinks:
         values = {"event_id": event_id, "sink": sink, "created_at": now}
-        written = await conn.execute(sa.insert(tellings).values(values).returning(tellings.c.id, tellings.c.round))
-        await _dispatch(conn, [written.one()], sink, type, now)
+        written = await conn.execute(sa.insert(tellings).values(values).returning(tellings))
+        await _dispatch(conn, written.one(), type, now)
 
 
 async def again(conn: AsyncConnection, which: Sequence[sa.ColumnElement[bool]], now: datetime) -> int:
     """Has the systems told once more of what these conditions choose. Returns how many tellings that are."""
     chosen = sa.update(tellings).where(*which, tellings.c.status != "waiting")
     chosen = chosen.values(status="waiting", round=tellings.c.round + 1, error=None, settled_at=None)
-    rows = (
-        await conn.execute(chosen.returning(tellings.c.id, tellings.c.round, tellings.c.sink, tellings.c.event_id))
-    ).all()
+    rows = (await conn.execute(chosen.returning(tellings))).all()
     types = sa.select(events.c.id, events.c.type).where(events.c.id.in_({row.event_id for row in rows}))
     type_of = {row.id: row.type for row in await conn.execute(types)}
     for row in rows:
-        await _dispatch(conn, [row], row.sink, type_of[row.event_id], now)
+        await _dispatch(conn, row, type_of[row.event_id], now)
     return len(rows)
 
 
@@ -64,8 +62,7 @@ async def find(conn: AsyncConnection, telling_id: int) -> Telling:
     return Telling(row.telling_id, row.sink, row.status, row)
 
 
-async def _dispatch(conn: AsyncConnection, rows: Sequence[Any], sink: str, type: str, now: datetime) -> None:
-    for row in rows:
-        payload = {"telling": row.id, "round": row.round, "sink": sink, "type": type}
-        await conn.execute(sa.insert(dispatches).values(kind="tell", payload=payload, created_at=now))
+async def _dispatch(conn: AsyncConnection, row: Any, type: str, now: datetime) -> None:
+    payload = {"telling": row.id, "event": row.event_id, "round": row.round, "sink": row.sink, "type": type}
+    await conn.execute(sa.insert(dispatches).values(kind="tell", payload=payload, created_at=now))
     await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))

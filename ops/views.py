@@ -11,6 +11,7 @@ from ops.cards import CardPage
 from ops.claim import Running
 from ops.inspect import RunLine
 from ops.looks import coloured, columns, journey_name, labelled, short, text
+from ops.outgoing import Replayed, TellingLine
 from ops.output import printable
 from ops.queues import HandoffLine, InboxLine, PauseLine, ReviewLine
 from ops.send import Sent
@@ -96,6 +97,30 @@ def retried(one: "Retried") -> RenderableType:
     if one.error:
         return Text.assemble(f"{one.inbox_id}  ", text(one.connector), "  ", text(one.error, "red"))
     return text(f"{one.inbox_id}  {one.connector}  understood: {one.events} event{'' if one.events == 1 else 's'}")
+
+
+def tellings(lines: Sequence[TellingLine]) -> RenderableType:
+    """What other systems are told, one under the other."""
+    if not lines:
+        return "Nothing fits."
+    table = columns("id", "to", "event", "contact", "since (UTC)", "status", "error", wrap=["error", "contact"])
+    for line in lines:
+        again = f" (round {line.round})" if line.round > 1 else ""
+        table.add_row(
+            str(line.telling),
+            text(line.sink),
+            text(line.type),
+            text(line.contact),
+            short(line.created_at),
+            coloured(line.status) + again,
+            text(line.error or "", "red"),
+        )
+    return table
+
+
+def replayed(done: Replayed) -> RenderableType:
+    """How much is told again."""
+    return f"{done.count} told again; `perennial outgoing list` shows what comes of it"
 
 
 def pauses(lines: Sequence[PauseLine]) -> RenderableType:

@@ -17,9 +17,10 @@ _AGAIN = RetryPolicy(initial_interval=timedelta(seconds=5), backoff_coefficient=
 
 @dataclass
 class TellingInput:
-    """What is told, and to whom; ``round`` counts the replays."""
+    """What is told, and to whom; ``event`` is its id, ``round`` counts the replays."""
 
     telling: int
+    event: str
     round: int
     sink: str
     type: str
