@@ -107,6 +107,19 @@ def check(connector: str, message: Message, domain: str) -> Checked:
     return Checked(to, headers, _encodable(message.text), None if message.html is None else _encodable(message.html))
 
 
+def about_address(text: str) -> bool:
+    """Whether a receiving server's answer is about the mailbox itself, by its enhanced status code (RFC 3463).
+
+    5.1.7 and 5.1.8 are about the sender's address; 5.2.2 is a full mailbox; 5.7.x is about us. An answer without such
+    a code may be about us too ("relay not permitted"): nobody's address is given up for it.
+
+    >>> about_address("550 5.1.1 no such user"), about_address("550 5.7.1 blocked"), about_address("550 no")
+    (True, False, False)
+    """
+    found = re.search(r"(?<![\d.])5\.\d{1,3}\.\d{1,3}(?![\d.])", text)
+    return found is not None and re.fullmatch(r"5\.(1\.([0-6]|10)|2\.1)", found[0]) is not None
+
+
 def _has_control(value: str) -> bool:
     return any(unicodedata.category(c) in _NOT_IN_HEADERS for c in value)
 

@@ -194,9 +194,8 @@ def judge(step: Step, code: int, text: str) -> ConnectorError:
     if 400 <= code <= 499:
         return TryAgain("smtp", reason)
     if 500 <= code <= 599:
-        # 5.1.7 and 5.1.8 are about the sender's address, like all answers to MAIL FROM. A bare 550 may be about us
-        # too ("relay not permitted"): with no enhanced code nobody's address is given up.
-        if step in ("to", "data") and re.match(r"5\.(1\.([0-6]|10)|2\.1)\b", text):
+        # Whatever is answered to MAIL FROM is about the sender's address.
+        if step in ("to", "data") and mail.about_address(text):
             return BadAddress("smtp", reason)
         return NeverAgain("smtp", reason)
     if step == "data":

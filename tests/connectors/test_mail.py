@@ -105,3 +105,23 @@ def test_no_sender(wrong: str) -> None:
 def test_a_message_id_is_the_same_whenever_it_is_asked_for() -> None:
     assert mail.message_id("run-7/greet/0", "example.com") == mail.message_id("run-7/greet/0", "example.com")
     assert mail.message_id("run-7/greet/0", "example.com") != mail.message_id("run-7/greet/1", "example.com")
+
+
+@pytest.mark.parametrize(
+    ("text", "about_address"),
+    [
+        ("5.1.1 no such user", True),
+        ("smtp;550-5.1.10 unknown (in reply to RCPT)", True),
+        ("550 5.2.1 disabled", True),
+        ("550 5.1.7 bad sender", False),
+        ("552 5.2.2 full", False),
+        ("550 5.7.1 blocked, see 5.1.1", False),
+        ("450 4.1.1 later", False),
+        ("550 no such user", False),
+        ("550 15.1.1 and 5.1.1.1", False),
+        ("5.1.100 of a later RFC", False),
+        ("", False),
+    ],
+)
+def test_whose_fault_a_bounce_is(text: str, about_address: bool) -> None:
+    assert mail.about_address(text) is about_address
