@@ -196,7 +196,7 @@ class Mailgun:
         page = await self._events("", begin=str(_seconds(now)), ascending="no", limit="1", **{"message-id": id})
         if not page.items and now - missed_since < COMPLETE_AFTER:
             raise TryAgain(self.name, "the message is not listed, or not yet", delay=COMPLETE_AFTER / 6)
-        del self._missed[key]
+        self._missed.pop(key, None)
         return Accepted(id) if page.items else None
 
     async def _events(self, path: str, **params: str) -> "_Page":

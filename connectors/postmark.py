@@ -179,11 +179,11 @@ class Postmark:
         has_come_so_far = any(found.ReceivedAt >= missed_since + SETTLED for page in newest for found in page)
         for stream in self._streams():
             for found in await self._search(stream, metadata_touch_hash=_hash(key)):
-                del self._missed[key]
+                self._missed.pop(key, None)
                 return Accepted(found.MessageID)
         if not has_come_so_far:
             raise TryAgain(self.name, "the message is not listed, or not yet", delay=SETTLED / 2)
-        del self._missed[key]
+        self._missed.pop(key, None)
         return None
 
     def _stream(self, purpose: str) -> str:

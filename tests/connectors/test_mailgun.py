@@ -163,6 +163,9 @@ def test_the_token_is_that_of_the_signature_whatever_the_body() -> None:
     assert one.body != other.body
     assert MAILGUN.token(one) == MAILGUN.token(other)
     assert MAILGUN.token(one) != MAILGUN.token(signed(token="another"))
+    # Another spelling of the same signature is taken, and must not pass for another token.
+    shouted = {**signature_of(one), "signature": signature_of(one)["signature"].upper()}
+    assert MAILGUN.token(one) == MAILGUN.token(posted({}, **shouted))
     assert MAILGUN.token(one) != MAILGUN.token(signed(at=NOW + timedelta(seconds=1)))
 
 
