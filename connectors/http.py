@@ -103,6 +103,18 @@ async def call(
     Raises:
         TryAgain, Rejected, NeverAgain, Unknown: see the table above.
     """
+    response = await ask(client, provider, request, idempotent=idempotent)
+    try:
+        return answer.model_validate_json(response.content)
+    except ValidationError:
+        lost = TryAgain if idempotent else Unknown
+        raise lost(provider.name, f"{response.status_code} with a body of another shape") from None
+
+
+async def ask(
+    client: httpx.AsyncClient, provider: Provider, request: httpx.Request, *, idempotent: bool
+) -> httpx.Response:
+    """Makes the call; for providers whose good answer says what it says in its headers. See ``call``."""
     lost = TryAgain if idempotent else Unknown
     # Causes are cut off below: an HTTP library's own message can quote a header, and that holds a token.
     try:
@@ -124,10 +136,7 @@ async def call(
         if status >= 500:
             raise Unknown(provider.name, reason, request_id=said.request_id)
         raise Rejected(provider.name, reason, status, request_id=said.request_id)
-    try:
-        return answer.model_validate_json(response.content)
-    except ValidationError:
-        raise lost(provider.name, f"{status} with a body of another shape") from None
+    return response
 
 
 def body_of(response: httpx.Response) -> dict[str, Any]:
