@@ -4,29 +4,21 @@ SMTP has no idempotency key and cannot be asked about a message: a call that end
 The ``Message-ID`` is derived from the touch's key, so a message sent again after all is recognisable as the same one.
 """
 
-import hashlib
 import re
-import unicodedata
 from contextlib import suppress
 from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8, Policy
-from email.utils import localtime, parseaddr
+from email.utils import localtime
 from typing import ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 import aiosmtplib
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from connectors import mail
 from connectors.base import Accepted, Message
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
-from contacts.events import identity
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-_NOT_IN_HEADERS = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's controls, surrogates and line breaks."""
 
 Step = Literal["connect", "from", "to", "data"]
 
@@ -76,7 +68,7 @@ class SmtpSettings(BaseSettings):
     def _credentials_are_whole_and_private(self) -> Self:
         if (self.username is None) != (self.password is None):
             raise ValueError("SMTP_USERNAME and SMTP_PASSWORD come together")
-        if self.username is not None and self.tls == "none" and self.host not in _LOOPBACK:
+        if self.username is not None and self.tls == "none" and self.host not in mail.LOOPBACK:
             raise ValueError("SMTP_TLS=none would send SMTP_PASSWORD in the clear")
         return self
 
@@ -101,12 +93,9 @@ class Smtp:
         """
         if settings.host is None:
             raise ValueError("SMTP_HOST is not set")
-        sender = _address(*parseaddr(from_address))
-        if sender is None or not sender.addr_spec.isascii():
-            raise ValueError(f"{from_address!r} is not a sender such as 'Fernhill Studio <hello@example.com>'")
         self._settings = settings
-        self._from = sender
-        self._domain = settings.message_id_domain or sender.domain
+        self._from = mail.sender(from_address)
+        self._domain = settings.message_id_domain or self._from.domain
 
     async def send(self, message: Message) -> Accepted:
         """Hands the message to the relay. ``provider_id`` is our ``Message-ID``.
@@ -117,9 +106,9 @@ class Smtp:
             BadAddress: The recipient's address does not exist or takes no mail.
             Unknown: The connection was lost after the message had begun to flow.
         """
-        mail = compose(message, self._from, self._domain)
+        composed = compose(message, self._from, self._domain)
         wide = not message.to.isascii()
-        body = mail.as_bytes(policy=SMTPUTF8 if wide else SMTP)
+        body = composed.as_bytes(policy=SMTPUTF8 if wide else SMTP)
         client = self._client()
         step: Step = "connect"
         try:
@@ -147,7 +136,7 @@ class Smtp:
             raise TryAgain(self.name, f"no working connection to the relay: {reason}") from None
         finally:
             client.close()
-        return Accepted(str(mail["Message-ID"]), request_id=_without(message.to, answer.message) or None)
+        return Accepted(str(composed["Message-ID"]), request_id=_without(message.to, answer.message) or None)
 
     async def look_up(self, key: str) -> Accepted | None:
         """Never answers.
@@ -171,57 +160,26 @@ class Smtp:
         )
 
 
-def message_id(key: str, domain: str) -> str:
-    """The ``Message-ID`` of a touch, always the same; a bounce that quotes it can be traced to its touch."""
-    return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{domain}>"
-
-
 def compose(message: Message, sender: Address, domain: str) -> EmailMessage:
     """The mail as it goes over the wire.
 
     Raises:
-        NeverAgain: A value holds a line break or another control character, or is too long for a header.
-        BadAddress: The recipient's address is none.
+        NeverAgain, BadAddress: see ``mail.check``.
     """
-    journey, template = message.metadata.get("journey", ""), message.metadata.get("template", "")
-    link = message.unsubscribe_url
-    for field, value in (
-        ("to", message.to),
-        ("subject", message.subject),
-        ("unsubscribe_url", link or ""),
-        ("metadata.journey", journey),
-        ("metadata.template", template),
-    ):
-        if any(unicodedata.category(c) in _NOT_IN_HEADERS for c in value):
-            raise NeverAgain("smtp", f"{field} holds a control character")
-        if len(value) > 900:
-            raise NeverAgain("smtp", f"{field} is too long for a header")
-
-    recipient = _address("", message.to)
-    if recipient is None:
-        raise BadAddress("smtp", "the recipient's address is not an e-mail address")
-
-    mail = EmailMessage(policy=SMTP.clone(header_factory=_HEADERS))
-    mail["From"] = sender
-    mail["To"] = recipient
-    mail["Subject"] = message.subject
-    mail["Date"] = localtime()
-    mail["Message-ID"] = message_id(message.key, domain)
-    # Asks auto-responders to keep quiet: their answers would look like replies.
-    mail["Auto-Submitted"] = "auto-generated"
-    if link is not None:
-        if not re.fullmatch(r"https?://[!#-;=?-~]+", link):
-            raise NeverAgain("smtp", "unsubscribe_url is not an http address in ASCII without spaces")
-        mail["List-Unsubscribe"] = f"<{link}>"
-        if _one_click(link):
-            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    parts = (template, journey, message.purpose, domain)
-    mail["Feedback-ID"] = ":".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in parts)
+    checked = mail.check("smtp", message, domain)
+    composed = EmailMessage(policy=SMTP.clone(header_factory=_HEADERS))
+    composed["From"] = sender
+    composed["To"] = checked.to
+    composed["Subject"] = message.subject
+    composed["Date"] = localtime()
+    composed["Message-ID"] = mail.message_id(message.key, domain)
+    for name, value in checked.headers.items():
+        composed[name] = value
     # Quoted-printable on both parts: long lines and any script survive every relay, 8-bit clean or not.
-    mail.set_content(_sendable(message.text), cte="quoted-printable")
-    if message.html is not None:
-        mail.add_alternative(_sendable(message.html), subtype="html", cte="quoted-printable")
-    return mail
+    composed.set_content(checked.text, cte="quoted-printable")
+    if checked.html is not None:
+        composed.add_alternative(checked.html, subtype="html", cte="quoted-printable")
+    return composed
 
 
 def judge(step: Step, code: int, text: str) -> ConnectorError:
@@ -244,23 +202,6 @@ def judge(step: Step, code: int, text: str) -> ConnectorError:
     if step == "data":
         return Unknown("smtp", f"an answer that is none of SMTP's: {reason}")
     return TryAgain("smtp", f"an answer that is none of SMTP's: {reason}")
-
-
-def _address(display_name: str, address: str) -> Address | None:
-    if identity("email", address) is None or address != address.strip():
-        return None
-    username, _, domain = address.rpartition("@")
-    return Address(display_name, username, domain)
-
-
-def _one_click(url: str) -> bool:
-    """RFC 8058 wants https; a mailbox in development may sit next to us."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or parts.hostname in _LOOPBACK
-
-
-def _sendable(text: str) -> str:
-    return text.encode(errors="replace").decode()
 
 
 def _without(address: str, text: str) -> str:

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from connectors.base import Message, Sender
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
-from connectors.smtp import Smtp, SmtpSettings, compose, judge, message_id
+from connectors.mail import message_id
+from connectors.smtp import Smtp, SmtpSettings, compose, judge
 
 FROM = "Fernhill Studio <hello@fernhill.example.com>"
 LINK = "https://hub.example.com/u/" + "t0ken-" * 40
