@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import mail
-from connectors.base import Message
+from connectors.base import Message, key_of
 from connectors.errors import BadAddress, NeverAgain
 
 MESSAGE = Message(
@@ -105,3 +105,15 @@ def test_no_sender(wrong: str) -> None:
 def test_a_message_id_is_the_same_whenever_it_is_asked_for() -> None:
     assert mail.message_id("run-7/greet/0", "example.com") == mail.message_id("run-7/greet/0", "example.com")
     assert mail.message_id("run-7/greet/0", "example.com") != mail.message_id("run-7/greet/1", "example.com")
+
+
+def test_a_key_comes_out_of_its_tag_again() -> None:
+    key = "0b5a-11/greet_them/2"
+    assert mail.tag("any", key) == "0b5a-11--greet_them--2"
+    assert key_of(mail.tag("any", key)) == key
+
+
+@pytest.mark.parametrize("key", ["", "a--b/c", "a b", "é", "a" * 257, "a/" * 100, "a\n"])
+def test_a_key_that_would_not_is_refused(key: str) -> None:
+    with pytest.raises(NeverAgain, match="key does not fit into a tag"):
+        mail.tag("any", key)
