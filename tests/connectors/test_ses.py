@@ -159,6 +159,7 @@ class TestSignature:
         good = signed(Subject="Hello")
         await believed(ses, good)
         await believed(ses, signed(Subject=None))
+        await believed(ses, signed(Subject=""))
         assert (await refusal(ses, altered(good, Subject=None)))[0] == 401
         assert (await refusal(ses, altered(signed(), Subject="Hello")))[0] == 401
 
