@@ -1,6 +1,7 @@
 """What every mail must be, whoever carries it: a recipient, headers that stay headers, and a way out.
 
-``check`` holds a message against the rules and gives what goes into it; ``sender`` reads who it comes from.
+``check`` holds a message against the rules and gives what goes into it; ``sender`` reads who it comes from; ``tag`` is
+how a touch's key travels with it.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from email.headerregistry import Address
 from email.utils import parseaddr
 from urllib.parse import urlsplit
 
-from connectors.base import Message
+from connectors.base import Message, key_of, tag_of
 from connectors.errors import BadAddress, NeverAgain
 from contacts.events import identity
 
@@ -62,6 +63,18 @@ def sender(from_address: str) -> Address:
 def message_id(key: str, domain: str) -> str:
     """The ``Message-ID`` of a touch, always the same; a bounce that quotes it can be traced to its touch."""
     return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{domain}>"
+
+
+def tag(connector: str, key: str) -> str:
+    """A touch's key as the value of a provider's tag: at most 256 letters, digits, ``-`` and ``_``.
+
+    Raises:
+        NeverAgain: The key could not be read out of the tag again.
+    """
+    value = tag_of(key)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", value) or key_of(value) != key:
+        raise NeverAgain(connector, "key does not fit into a tag")
+    return value
 
 
 def check(connector: str, message: Message, domain: str) -> Checked:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import mail
-from connectors.base import Message
+from connectors.base import Message, key_of
 from connectors.errors import BadAddress, NeverAgain
 
 MESSAGE = Message(
@@ -125,3 +125,15 @@ def test_a_message_id_is_the_same_whenever_it_is_asked_for() -> None:
 )
 def test_whose_fault_a_bounce_is(text: str, about_address: bool) -> None:
     assert mail.about_address(text) is about_address
+
+
+def test_a_key_comes_out_of_its_tag_again() -> None:
+    key = "0b5a-11/greet_them/2"
+    assert mail.tag("any", key) == "0b5a-11--greet_them--2"
+    assert key_of(mail.tag("any", key)) == key
+
+
+@pytest.mark.parametrize("key", ["", "a--b/c", "a b", "é", "a" * 257, "a/" * 100, "a\n"])
+def test_a_key_that_would_not_is_refused(key: str) -> None:
+    with pytest.raises(NeverAgain, match="key does not fit into a tag"):
+        mail.tag("any", key)
