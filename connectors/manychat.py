@@ -14,7 +14,7 @@ from connectors import http
 from connectors.base import Accepted, Message, Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain
-from connectors.webhook import Body, Moment, check_token, one_line_errors, secrets_in
+from connectors.webhook import Body, Moment, check_token, free_json, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
 LONGEST_TEXT = 2000
@@ -71,9 +71,10 @@ class ManyChat:
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. The source id is the event id that the flow's author gives."""
         with one_line_errors():
-            if not _KNOWN.fullmatch(_Kind.model_validate_json(request.body).type):
+            body = free_json(request.body)
+            if not _KNOWN.fullmatch(_Kind.model_validate(body).type):
                 return []
-            said = _Said.model_validate_json(request.body)
+            said = _Said.model_validate(body)
             return [
                 event(
                     said.type,
@@ -231,14 +232,19 @@ def _or_none(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _every_digit(value: Any) -> Any:
+    if isinstance(value, float):
+        raise ValueError("is too large for a number with a fraction: its last digits are lost")
+    return value
+
+
 Text = Annotated[str | None, BeforeValidator(_or_none)]
 
 
 class _Said(Body):
     type: str
     event_id: Annotated[str, Field(min_length=1, max_length=255)]
-    # A number too large for a float: it comes as digits, in quotes or not.
-    subscriber_id: Annotated[str, Field(pattern=r"^[0-9]{1,25}$")]
+    subscriber_id: Annotated[str, Field(pattern=r"^[0-9]{1,25}$"), BeforeValidator(_every_digit)]
     occurred_at: Annotated[Moment | None, BeforeValidator(_or_none)] = None
     email: Text = None
     phone: Text = None
