@@ -127,7 +127,7 @@ class Make:
         try:
             await http.call(self._client, _PROVIDER, request, http.Unread, idempotent=False)
         except http.Rejected as error:
-            if error.status == 400 and error.reason.endswith(_FULL):
+            if error.reason.endswith(_FULL):
                 raise TryAgain(self.name, error.reason, delay=timedelta(minutes=1)) from None
             raise
         return None
@@ -138,7 +138,8 @@ _FULL = "the queue is full"
 
 def _refusal(response: httpx.Response) -> http.Refusal:
     # The answer is a line of text, and this is all that is asked of it.
-    return http.Refusal(_FULL if b"queue" in response.content[:1000].lower() else "")
+    full = response.status_code == 400 and b"queue" in response.content[:1000].lower()
+    return http.Refusal(_FULL if full else "")
 
 
 _PROVIDER = http.Provider("make", busy=frozenset({429, 503}), read=_refusal)
