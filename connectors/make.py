@@ -13,7 +13,7 @@ from connectors import http, standard_webhooks
 from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
-from connectors.webhook import Body, Moment, check_token, free_json, one_line_errors, secrets_in
+from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identities
 
 AHEAD = timedelta(minutes=5)
@@ -79,7 +79,7 @@ class Make:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Refused(401, "there is neither a Webhook-Signature header nor a Bearer token")
-        check_token(tokens, token.strip())
+        check_secret(tokens, token.strip())
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. The source id is the event id that the scenario gives."""

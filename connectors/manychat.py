@@ -14,7 +14,7 @@ from connectors import http
 from connectors.base import Accepted, Message, Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain
-from connectors.webhook import Body, Moment, check_token, free_json, one_line_errors, secrets_in
+from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
 LONGEST_TEXT = 2000
@@ -66,7 +66,7 @@ class ManyChat:
         tokens = secrets_in(self._settings.webhook_secret)
         if not given:
             raise Refused(401, "there is no X-Perennial-Secret header")
-        check_token(tokens, given)
+        check_secret(tokens, given)
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. The source id is the event id that the flow's author gives."""

@@ -60,16 +60,14 @@ def check_signature(
         raise Refused(401, "the signature does not match")
 
 
-def check_token(tokens: Iterable[bytes], given: str) -> None:
-    """Holds a secret that a request brings with it against those in force, in constant time.
-
-    For senders that sign nothing: it says who calls, and nothing about what they say.
+def check_secret(secrets: Iterable[bytes], offered: str) -> None:
+    """Holds a secret that came with an unsigned request against those in force, in constant time.
 
     Raises:
         Refused: It is none of them.
     """
-    offered = given.encode(errors="replace")
-    if not any(hmac.compare_digest(token, offered) for token in tokens):
+    given = offered.encode(errors="replace")
+    if not any(hmac.compare_digest(secret, given) for secret in secrets):
         raise Refused(401, "the secret does not match")
 
 

@@ -277,6 +277,13 @@ async def test_a_lost_answer_is_unknown_and_not_repeated(manychat: ManyChat) -> 
         await manychat.send(message())
 
 
+@respx.mock
+async def test_a_flow_without_an_answer_is_unknown(manychat: ManyChat) -> None:
+    respx.post(f"{API}/sending/sendFlow").mock(side_effect=httpx.ReadTimeout("slow"))
+    with pytest.raises(Unknown):
+        await made(manychat._client, flows={"welcome": "f1"}).send(message(metadata={"template": "welcome"}))
+
+
 async def test_there_is_nobody_to_ask() -> None:
     with pytest.raises(NeverAgain):
         await MANYCHAT.look_up("run-1/greet/1")
