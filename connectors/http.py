@@ -18,7 +18,7 @@ Nothing else is repeated here: Temporal's retry policy does that, with the provi
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -72,6 +72,15 @@ class Provider:
     name: str
     busy: frozenset[int]
     read: Callable[[httpx.Response], Refusal]
+
+
+class Unread(BaseModel):
+    """The shape of an answer whose status says it all: its body may be empty, or anything."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **how: Any) -> Self:
+        """Takes any body, and reads none."""
+        return cls()
 
 
 def new_client(pace: Pace | None = None) -> httpx.AsyncClient:

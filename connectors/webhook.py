@@ -5,11 +5,12 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from connectors.base import Refused
+from connectors.batch import load_json
 from contacts.events import InvalidEvent
 
 TOLERANCE = timedelta(minutes=5)
@@ -59,6 +60,17 @@ def check_signature(
         raise Refused(401, "the signature does not match")
 
 
+def check_secret(secrets: Iterable[bytes], offered: str) -> None:
+    """Holds a secret that came with an unsigned request against those in force, in constant time.
+
+    Raises:
+        Refused: It is none of them.
+    """
+    given = offered.encode(errors="replace")
+    if not any(hmac.compare_digest(secret, given) for secret in secrets):
+        raise Refused(401, "the secret does not match")
+
+
 def check_age(sent: datetime, now: datetime) -> None:
     """Refuses a signed request that is older than ``TOLERANCE``, or from as far in the future.
 
@@ -82,3 +94,15 @@ def one_line_errors() -> Iterator[None]:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
         raise InvalidEvent(where, first["msg"].removeprefix("Value error, ")) from None
+
+
+def free_json(body: bytes) -> Any:
+    """The JSON of a body that is kept as it came, in part: fit to be stored, as ``load_json`` says.
+
+    Raises:
+        InvalidEvent: It is none.
+    """
+    try:
+        return load_json(body)
+    except Refused as refused:
+        raise InvalidEvent("body", refused.reason) from None

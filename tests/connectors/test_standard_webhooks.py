@@ -128,6 +128,7 @@ def test_a_secret_may_lack_its_padding_or_prefix() -> None:
         ("whsec_", "whsec_ and the secret in base64"),
         ("whsec_a", "whsec_ and the secret in base64"),
         ("whsec_AAAA$AAAA", "whsec_ and the secret in base64"),
+        ("whsec_a$b=", "whsec_ and the secret in base64"),
         ("whsec_é", "whsec_ and the secret in base64"),
         ("whpk_" + "A" * 42, "whpk_ and the 32 bytes"),
         ("whpk_*", "whpk_ and the 32 bytes"),
