@@ -884,9 +884,10 @@ async def test_a_place_that_stripe_has_forgotten_begins_anew() -> None:
     respx.get(EVENTS, params={"limit": "1"}).respond(json=listed("evt_9"))
     async with http.new_client() as client:
         assert await made(client=client).poll("evt_old", NOW) == Polled([], "evt_9")
-        respx.get(EVENTS, params={"ending_before": "evt_1"}).respond(401, json={"error": {"code": "api_key_expired"}})
-        with pytest.raises(NeverAgain, match="api_key_expired"):
-            await made(client=client).poll("evt_1", NOW)
+        for status, code in ((401, "api_key_expired"), (400, "parameter_invalid")):
+            respx.get(EVENTS, params={"ending_before": "evt_1"}).respond(status, json={"error": {"code": code}})
+            with pytest.raises(NeverAgain, match=code):
+                await made(client=client).poll("evt_1", NOW)
 
 
 OPEN = {
