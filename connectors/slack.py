@@ -1,69 +1,217 @@
-"""Slack: tells a channel of the people who work here."""
+"""Slack: tells a channel of the people who work here, and hears who of them takes a hand-off."""
 
-from datetime import timedelta
-from typing import Any, ClassVar
+import re
+from binascii import hexlify
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, RootModel, SecretStr
+from pydantic_core import from_json, to_json
+from pydantic_settings import SettingsConfigDict
 
 from connectors import http
+from connectors.base import Refused, Reply, Request, Told
+from connectors.credentials import Credentials
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
-from connectors.webhook import Body
+from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
+from contacts.events import Event, InvalidEvent, event, identities
 
 API = "https://slack.com/api"
 
+TAKE = "handoff.take"
+"""The action of the button that takes a hand-off; its value is ``<hand-off>/<contact>``, both ours."""
 
-class SlackSettings(BaseSettings):
-    """``SLACK_*``. ``channel`` is a channel's id, or its name for a public one; the bot must be a member."""
+_RECENT = 100
+"""Messages of the channel that are read to see whether an alert is there already."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="SLACK_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+Said = TypeVar("Said", bound="_Answer")
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_HANDOFF_KEY = re.compile(rf"({_UUID})(?:/reminder/\d+)?")
+_CONTACT_PATH = re.compile(rf".*/contacts/({_UUID})")
+_TAKEN = re.compile(rf"({_UUID})/({_UUID})")
+
+
+class SlackSettings(Credentials):
+    """``SLACK_*``. Either ``bot_token`` and ``channel``, or an incoming webhook alone.
+
+    Attributes:
+        channel: The channel's id; the bot must be a member.
+        webhook_url: An incoming webhook's address, which is a secret. Used where there is no bot token.
+        signing_secret: Signs what people click; without it alerts have no buttons.
+        allowed_users: Slack's ids (``U...``) of who may take a hand-off, with commas; None: whoever sees the channel.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SLACK_")
 
     bot_token: SecretStr | None = None
     channel: str | None = None
+    webhook_url: SecretStr | None = None
+    signing_secret: SecretStr | None = None
+    allowed_users: str | None = None
+    calls_per_second: Annotated[float, Field(gt=0)] | None = 1.0
 
 
 class Slack:
-    """The ``Alert`` that people see."""
+    """The ``Alert`` that people see, ``Source`` of what they click on it, and ``Sink`` that shows who was first."""
 
     name: ClassVar[str] = "slack"
 
     def __init__(self, settings: SlackSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
         self._client = client or http.new_client()
+        allowed = settings.allowed_users
+        self._allowed = None if allowed is None else {user.strip() for user in allowed.split(",") if user.strip()}
+
+    # What people click.
+
+    def verify(self, request: Request, now: datetime) -> None:
+        """See ``Source.verify``."""
+        secrets = secrets_in(self._settings.signing_secret)
+        signature = request.headers.get("x-slack-signature", "")
+        sent = request.headers.get("x-slack-request-timestamp", "")
+        if not signature:
+            raise Refused(401, "there is no X-Slack-Signature header")
+        if not (sent.isascii() and sent.isdigit() and len(sent) <= 11):
+            raise Refused(400, "X-Slack-Request-Timestamp is not a number of seconds")
+        check_signature(
+            secrets, f"v0:{sent}:".encode() + request.body, [signature], lambda digest: b"v0=" + hexlify(digest)
+        )
+        check_age(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(sent)), now)
+
+    def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
+        """See ``Source.parse``. Only the first click on a hand-off counts: its event is named after the hand-off."""
+        with one_line_errors():
+            document = _document(request.body)
+            if _Kind.model_validate(document).type != "block_actions":
+                return []
+            clicked = _Clicked.model_validate(document)
+            if self._allowed is not None and clicked.user.id not in self._allowed:
+                return []
+            return [_taken(clicked, action) for action in clicked.actions if action.action_id == TAKE]
+
+    def reply(self, request: Request) -> Reply | None:
+        """See ``Replies.reply``. A challenge is echoed; a click is answered by nothing, as Slack wants it."""
+        try:
+            document = _document(request.body)
+        except ValueError:
+            return None
+        if document.get("type") == "url_verification":
+            return Reply(to_json({"challenge": str(document.get("challenge", ""))}))
+        return Reply(media_type="text/plain") if _is_form(request.body) else None
+
+    # What people see.
 
     async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
-        """See ``Alert.alert``; returns channel and timestamp, Slack's name for a message.
+        """See ``Alert.alert``; returns ``channel/timestamp``, Slack's name for a message.
 
-        Slack drops no repeats. A call whose answer is lost is ``Unknown``; the key is in the message's metadata, so
-        that a repeat can be told from a second alert.
+        Slack drops no repeats. So the key is in the message's metadata, and the channel's newest messages are read
+        before a post, where the app may read them. By an incoming webhook neither is possible: the id is then the key.
         """
+        blocks = _blocks(title, body, self._buttons(key, link))
+        text = _escaped(_cut(title, 3000))
+        if not self._settings.bot_token and self._settings.webhook_url:
+            await self._post_to_webhook({"text": text, "blocks": blocks})
+            return f"webhook/{key}"
         if not self._settings.bot_token or not self._settings.channel:
-            raise NeverAgain(self.name, "no bot token or channel is set (SLACK_BOT_TOKEN, SLACK_CHANNEL)")
-        request = self._client.build_request(
-            "POST",
-            f"{API}/chat.postMessage",
-            headers={"Authorization": f"Bearer {self._settings.bot_token.get_secret_value().strip()}"},
-            json={
-                "channel": self._settings.channel,
-                "text": _escaped(title),
-                "blocks": _blocks(title, body, link),
-                "metadata": {"event_type": "perennial_alert", "event_payload": {"key": key}},
-                "unfurl_links": False,
-                "unfurl_media": False,
-            },
-        )
-        answer = await http.call(self._client, _PROVIDER, request, _Answer, idempotent=False)
-        if not answer.ok:
-            raise _fault(answer.error or "no reason given")
+            raise NeverAgain(
+                self.name, "no bot token and channel are set (SLACK_BOT_TOKEN, SLACK_CHANNEL), and no SLACK_WEBHOOK_URL"
+            )
+        if (there := await self._posted(self._settings.channel, key)) is not None:
+            return there
+        message = {
+            "channel": self._settings.channel,
+            "text": text,
+            "blocks": blocks,
+            "metadata": {"event_type": "perennial_alert", "event_payload": {"key": key}},
+            "unfurl_links": False,
+            "unfurl_media": False,
+        }
+        answer = await self._ask("chat.postMessage", _Answer, json=message, idempotent=False)
         return f"{answer.channel}/{answer.ts}"
+
+    async def tell(self, told: Told) -> str | None:
+        """See ``Sink.tell``. On ``handoff.acknowledged`` the alert says who took it and loses its button.
+
+        Only the first is shown: a message without the button is left as it is. The event must say which message it is
+        (``alert``, as ``alert`` returned it); what was clicked here does.
+        """
+        channel, _, stamp = str(told.data.get("alert") or "").partition("/")
+        if told.type != "handoff.acknowledged" or not stamp or channel == "webhook":
+            return None
+        where = {"channel": channel, "latest": stamp, "inclusive": "true", "limit": "1"}
+        history = await self._ask("conversations.history", _History, params=where)
+        message = next((m for m in history.messages if m.ts == stamp), None)
+        if message is None or not any(_is_take(e) for block in message.blocks for e in _elements(block)):
+            return None
+        words = f"Taken by {told.data.get('by') or 'a colleague'}"
+        update = {
+            "channel": channel,
+            "ts": stamp,
+            "text": _escaped(words),
+            "blocks": [*_without_take(message.blocks), {"type": "context", "elements": [_plain(words, 300)]}],
+        }
+        await self._ask("chat.update", _Answer, json=update)
+        return f"{channel}/{stamp}"
+
+    def _buttons(self, key: str, link: str | None) -> list[dict[str, Any]]:
+        buttons: list[dict[str, Any]] = []
+        handoff = _HANDOFF_KEY.fullmatch(key)
+        contact = _CONTACT_PATH.fullmatch(urlsplit(link).path) if link else None
+        if handoff and contact and self._settings.signing_secret:
+            value = f"{handoff[1]}/{contact[1]}"
+            take = {
+                "type": "button",
+                "action_id": TAKE,
+                "style": "primary",
+                "text": _plain("Take it", 75),
+                "value": value,
+            }
+            buttons.append(take)
+        if link:
+            buttons.append({"type": "button", "action_id": "open", "text": _plain("Open", 75), "url": link})
+        return buttons
+
+    async def _posted(self, channel: str, key: str) -> str | None:
+        """The alert with this key among the newest messages; None if there is none, or we may not look."""
+        newest = {"channel": channel, "limit": str(_RECENT), "include_all_metadata": "true"}
+        try:
+            history = await self._ask("conversations.history", _History, params=newest)
+        except NeverAgain:
+            return None
+        found = next((m for m in history.messages if m.metadata.event_payload.get("key") == key), None)
+        return f"{channel}/{found.ts}" if found else None
+
+    async def _post_to_webhook(self, message: Mapping[str, Any]) -> None:
+        url = self._settings.webhook_url.get_secret_value().strip() if self._settings.webhook_url else ""
+        request = self._client.build_request("POST", url, json=message)
+        await http.call(self._client, _PROVIDER, request, _Text, idempotent=False)
+
+    async def _ask(
+        self,
+        method: str,
+        answer: type[Said],
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        idempotent: bool = True,
+    ) -> Said:
+        if not self._settings.bot_token:
+            raise NeverAgain(self.name, "no bot token is set (SLACK_BOT_TOKEN)")
+        request = self._client.build_request(
+            "GET" if json is None else "POST",
+            f"{API}/{method}",
+            headers={"Authorization": f"Bearer {self._settings.bot_token.get_secret_value().strip()}"},
+            params=params,
+            json=json,
+        )
+        said = await http.call(self._client, _PROVIDER, request, answer, idempotent=idempotent)
+        if not said.ok:
+            raise _fault(said.error or "no reason given")
+        return said
 
 
 class _Answer(Body):
@@ -73,8 +221,106 @@ class _Answer(Body):
     error: str | None = None
 
 
+class _Metadata(Body):
+    event_payload: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Message(Body):
+    ts: str
+    metadata: _Metadata = _Metadata()
+    blocks: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class _History(_Answer):
+    messages: list[_Message] = Field(default_factory=list)
+
+
+class _Text(RootModel[str]):
+    """An answer that is no JSON: an incoming webhook says ``ok``."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, *_: Any, **__: Any) -> "_Text":
+        return cls(json_data if isinstance(json_data, str) else json_data.decode(errors="replace"))
+
+
+class _Kind(Body):
+    type: str
+
+
+class _User(Body):
+    id: str
+    username: str | None = None
+    name: str | None = None
+
+
+class _Action(Body):
+    action_id: str
+    action_ts: Moment
+    value: str = ""
+
+
+class _Container(Body):
+    channel_id: str | None = None
+    message_ts: str | None = None
+
+
+class _Clicked(Body):
+    user: _User
+    container: _Container = _Container()
+    actions: list[_Action]
+
+
+def _taken(clicked: _Clicked, action: _Action) -> Event:
+    named = _TAKEN.fullmatch(action.value)
+    if named is None:
+        raise InvalidEvent("actions.value", "does not name a hand-off and its contact")
+    place = clicked.container
+    alert = {"alert": f"{place.channel_id}/{place.message_ts}"} if place.channel_id and place.message_ts else {}
+    return event(
+        "handoff.acknowledged",
+        source=Slack.name,
+        source_id=f"taken/{named[1]}",
+        occurred_at=action.action_ts,
+        # The value comes back as we gave it, signed by Slack.
+        identities=identities(("contact", named[2])),
+        data={
+            "handoff_id": named[1],
+            "by": clicked.user.username or clicked.user.name or clicked.user.id,
+            "slack_user": clicked.user.id,
+            **alert,
+        },
+    )
+
+
+def _is_form(body: bytes) -> bool:
+    return not body.lstrip().startswith((b"{", b"["))
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """What Slack says: JSON from the Events API; from people's clicks, JSON in the field of a form.
+
+    Raises:
+        InvalidEvent: It is neither.
+    """
+    text: str | bytes = body
+    if _is_form(body):
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=10) if body.count(b"&") < 10 else {}
+        if len(fields.get("payload", ())) != 1:
+            raise InvalidEvent("body", "is neither JSON nor a form with one payload")
+        text = fields["payload"][0]
+    try:
+        document = from_json(text)
+    except ValueError:
+        raise InvalidEvent("body", "is not JSON") from None
+    if not isinstance(document, dict):
+        raise InvalidEvent("body", "is not an object")
+    return document
+
+
 def _refusal(response: httpx.Response) -> http.Refusal:
-    return http.Refusal(http.codes(http.body_of(response).get("error")), response.headers.get("x-slack-req-id"))
+    said = http.body_of(response).get("error")
+    plain = response.text if re.fullmatch(r"[a-z_]{1,60}", response.text) else None
+    return http.Refusal(http.codes(said or plain), response.headers.get("x-slack-req-id"))
 
 
 _PROVIDER = http.Provider("slack", busy=frozenset({429, 503}), read=_refusal)
@@ -91,20 +337,41 @@ def _fault(error: str) -> ConnectorError:
     return NeverAgain(Slack.name, error)
 
 
-def _blocks(title: str, body: str, link: str | None) -> list[dict[str, Any]]:
+def _blocks(title: str, body: str, buttons: list[dict[str, Any]]) -> list[dict[str, Any]]:
     # Plain text throughout: a contact's own words must not become a mention or a link.
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, 150)}]
     if body:
         blocks.append({"type": "section", "text": _plain(body, 3000)})
-    if link:
-        button = {"type": "button", "action_id": "open", "text": _plain("Open", 75), "url": link}
-        blocks.append({"type": "actions", "elements": [button]})
+    if buttons:
+        blocks.append({"type": "actions", "elements": buttons})
     return blocks
 
 
+def _elements(block: Mapping[str, Any]) -> list[Any]:
+    elements = block.get("elements")
+    return elements if block.get("type") == "actions" and isinstance(elements, list) else []
+
+
+def _is_take(element: Any) -> bool:
+    return isinstance(element, dict) and element.get("action_id") == TAKE
+
+
+def _without_take(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept: list[dict[str, Any]] = []
+    for block in blocks:
+        if not any(_is_take(e) for e in _elements(block)):
+            kept.append(block)
+        elif rest := [e for e in _elements(block) if not _is_take(e)]:
+            kept.append({**block, "elements": rest})
+    return kept
+
+
 def _plain(text: str, limit: int) -> dict[str, Any]:
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return {"type": "plain_text", "text": shown, "emoji": False}
+    return {"type": "plain_text", "text": _cut(text, limit), "emoji": False}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _escaped(text: str) -> str:

@@ -1,49 +1,63 @@
-"""Zendesk: support tickets, satisfaction ratings and users come in.
-
-Two kinds of webhook exist. An event subscription has a fixed body, without the requester's address. A webhook fired by
-a trigger has the body its administrator typed: ``docs/connectors/zendesk.md`` gives the one understood here.
-"""
+"""Zendesk: support tickets, satisfaction ratings and users come in; users, tickets and notes go out."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import httpx
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
-from connectors.base import Refused, Request
-from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
-from contacts.events import Event, event, identities
+from connectors import http, zendesk_events
+from connectors.base import Person, Polled, Refused, Request, Task
+from connectors.credentials import Credentials
+from connectors.errors import NeverAgain
+from connectors.webhook import Body, check_age, check_signature, secrets_in
+from connectors.zendesk_events import OURS
+from contacts.events import Event
 
 PUBLIC_TEST_SECRET = b"dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="
 """Signs the test requests of a webhook that is not saved yet. Everybody knows it, so it proves nothing."""
 
-_OVER = ("SOLVED", "CLOSED", "DELETED", "ARCHIVED", "SCRUBBED")
+
+_TEXT_LIMIT = 65_535
+_SUBJECT_LIMIT = 255
 
 
-class ZendeskSettings(BaseSettings):
-    """``ZENDESK_*``. Several signing secrets may stand side by side, with commas: each webhook has its own."""
+class ZendeskSettings(Credentials):
+    """``ZENDESK_*``. Several signing secrets may stand side by side, with commas: each webhook has its own.
 
-    model_config = SettingsConfigDict(
-        env_prefix="ZENDESK_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    Attributes:
+        subdomain: ``acme`` of ``acme.zendesk.com``.
+        oauth_token: For calls; used before ``api_token``.
+        email: The agent whose API token ``api_token`` is.
+        stage_field: Key of the user field that holds where a contact stands with us; it must exist in Zendesk.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ZENDESK_")
 
     signing_secret: SecretStr | None = None
+    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
+    oauth_token: SecretStr | None = None
+    email: str | None = None
+    api_token: SecretStr | None = None
+    stage_field: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = "perennial_stage"
+    # The smallest plan takes 200 a minute.
+    calls_per_second: Annotated[float, Field(gt=0)] | None = 3.0
 
 
 class Zendesk:
-    """The ``Source`` of support tickets."""
+    """The ``Source`` and ``Poller`` of support tickets, and a ``Crm`` for teams that work in the help desk."""
 
-    name: ClassVar[str] = "zendesk"
+    name: ClassVar[str] = zendesk_events.SOURCE
+    every: ClassVar[timedelta] = timedelta(minutes=5)
 
-    def __init__(self, settings: ZendeskSettings) -> None:
+    def __init__(self, settings: ZendeskSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
+        self._client = client or http.new_client()
 
     def verify(self, request: Request, now: datetime) -> None:
         """See ``Source.verify``."""
@@ -65,170 +79,161 @@ class Zendesk:
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``."""
-        with one_line_errors():
-            kind = _Kind.model_validate_json(request.body).type
-            if kind.startswith("zen:"):
-                return _subscribed(_Notice.model_validate_json(request.body))
-            return _triggered(_Trigger.model_validate_json(request.body))
+        return zendesk_events.read(request.body)
+
+    async def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """See ``Poller.poll``. Tickets that changed, and who asked.
+
+        The export leaves out the last minute, so it begins a minute ago.
+        """
+        place = {"cursor": cursor} if cursor else {"start_time": str(int(now.timestamp()) - 60)}
+        path = "/incremental/tickets/cursor.json"
+        params = {**place, "include": "users,metric_sets"}
+        page = await self._ask("GET", path, zendesk_events.Export, params=params)
+        return Polled(page.events(), page.after_cursor or cursor or "", more=not page.end_of_stream)
+
+    async def upsert(self, person: Person) -> str:
+        """See ``Crm.upsert``. Nobody is sent a mail by it. A user we know no name of keeps the one they have."""
+        name = " ".join(part for part in (person.first_name, person.last_name) if part)
+        user: dict[str, Any] = {"email": person.email, "skip_verify_email": True}
+        if person.phone:
+            user["phone"] = person.phone
+        if person.properties:
+            user["user_fields"] = dict(person.properties)
+        if not name:
+            # Zendesk wants a name for a new user, and writes it over that of an old one.
+            found = await self._ask("GET", "/users/search.json", _Users, params={"query": f'email:"{person.email}"'})
+            name = next((u.name for u in found.users if u.name and u.is_(person.email)), person.email)
+        user["name"] = name
+        return (await self._ask("POST", "/users/create_or_update.json", _OneUser, json={"user": user})).user.id
+
+    async def task(self, crm_id: str, task: Task) -> str:
+        """See ``Crm.task``: a private ticket of type task, asked for by the person and due when the task is."""
+        ticket = {"type": "task", "due_at": _stamp(task.due)}
+        body = task.body
+        if task.owner and task.owner.isdigit():
+            ticket["assignee_id"] = task.owner
+        elif task.owner:
+            body = f"{body}\n\nFor {task.owner}"
+        return await self._once(crm_id, task.key, task.title, body, ticket)
+
+    async def note(self, crm_id: str, key: str, body: str, at: datetime) -> str:
+        """See ``Crm.note``: an internal comment in a ticket of its own, which is solved at once.
+
+        A comment in one of the person's tickets would go where that ticket's conversation is about something else, and
+        a closed ticket takes none.
+        """
+        title = f"Note of {at.astimezone(UTC):%d %b %Y %H:%M} UTC"
+        return await self._once(crm_id, key, title, body, {"status": "solved"})
+
+    async def stage(self, crm_id: str, stage: str) -> None:
+        """See ``Crm.stage``. Zendesk ignores a field that it does not have."""
+        path = f"/users/{quote(crm_id, safe='')}.json"
+        user = {"user_fields": {self._settings.stage_field: stage}}
+        await self._ask("PUT", path, _OneUser, json={"user": user})
+
+    async def _once(self, crm_id: str, key: str, subject: str, body: str, more: Mapping[str, str]) -> str:
+        """Opens a ticket unless there is one with this key; returns its id.
+
+        The key is the external id, by which Zendesk lists its records and not its lagging index, and the idempotency
+        key of the create, so that two attempts at one moment make one ticket as well. Zendesk keeps the latter for
+        hours only.
+        """
+        if len(subject) > _SUBJECT_LIMIT:
+            raise NeverAgain(self.name, f"subject: is longer than {_SUBJECT_LIMIT} characters")
+        if not 0 < len(body) <= _TEXT_LIMIT:
+            raise NeverAgain(self.name, f"body: must have 1 to {_TEXT_LIMIT} characters")
+        external_id = _external_id(key)
+        there = await self._ask("GET", "/tickets.json", _Tickets, params={"external_id": external_id})
+        if there.tickets:
+            return there.tickets[0].id
+        ticket = {
+            "subject": subject,
+            "requester_id": crm_id,
+            "external_id": external_id,
+            "tags": [OURS],
+            "comment": {"body": body, "public": False},
+            **more,
+        }
+        made = await self._ask("POST", "/tickets.json", _OneTicket, json={"ticket": ticket}, key=external_id)
+        return made.ticket.id
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        answer: type[http.Answer],
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        key: str | None = None,
+    ) -> http.Answer:
+        """Every call may be repeated: what creates has a key, and all else says how things are."""
+        settings = self._settings
+        if settings.subdomain is None:
+            raise NeverAgain(self.name, "no subdomain is set (ZENDESK_SUBDOMAIN)")
+        url = f"https://{settings.subdomain}.zendesk.com/api/v2{path}"
+        headers = {"Authorization": self._authorization(), **({"Idempotency-Key": key} if key else {})}
+        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
+        return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
+
+    def _authorization(self) -> str:
+        settings = self._settings
+        if settings.oauth_token:
+            return f"Bearer {settings.oauth_token.get_secret_value().strip()}"
+        if settings.email and settings.api_token:
+            pair = f"{settings.email}/token:{settings.api_token.get_secret_value().strip()}"
+            return f"Basic {b64encode(pair.encode()).decode()}"
+        raise NeverAgain(self.name, "no token is set (ZENDESK_OAUTH_TOKEN, or ZENDESK_EMAIL with ZENDESK_API_TOKEN)")
 
 
-class _Kind(Body):
-    type: str
+def _external_id(key: str) -> str:
+    """Within the 255 characters of an external id and of an idempotency key."""
+    named = f"{OURS}/{key}"
+    return named if len(named) <= 255 else f"{OURS}/{sha256(key.encode()).hexdigest()}"
 
 
-class _Detail(Body):
-    id: str
-    requester_id: str | None = None
-    status: str = ""
-    priority: str | None = None
-    email: str | None = None
-    external_id: str | None = None
-    role: str = ""
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Notice(Body):
-    type: str
-    id: str
-    time: Moment
-    detail: dict[str, Any] = Field(default_factory=dict)
-    event: dict[str, Any] = Field(default_factory=dict)
-
-    def say(self, type: str, who: Sequence[tuple[str, object]], data: Mapping[str, Any]) -> list[Event]:
-        return [
-            event(
-                type,
-                source=Zendesk.name,
-                source_id=self.id,
-                occurred_at=self.time,
-                identities=identities(*who),
-                data=data,
-            )
-        ]
+def _refusal(response: httpx.Response) -> http.Refusal:
+    body = http.body_of(response)
+    error, details = body.get("error"), body.get("details")
+    named = error.get("title") if isinstance(error, dict) else error
+    fields = [f for f in details if isinstance(f, str)] if isinstance(details, dict) else []
+    request_id = response.headers.get("x-zendesk-request-id") or response.headers.get("x-request-id")
+    return http.Refusal(http.codes(named, *fields[:3]), request_id)
 
 
-class _Changed(Body):
-    current: str
-    previous: str
-
-
-class _Score(Body):
-    score: str
-    comment: str | None = None
-
-
-class _Rating(Body):
-    satisfaction_score: _Score
+# 409: another request is changing the same record, or has the same idempotency key.
+_PROVIDER = http.Provider("zendesk", busy=frozenset({409, 429, 503}), read=_refusal)
 
 
 class _User(Body):
     id: str
+    name: str | None = None
+    email: str | None = None
+
+    def is_(self, email: str) -> bool:
+        return (self.email or "").casefold() == email.casefold()
 
 
-class _Merge(Body):
+class _Users(Body):
+    users: list[_User] = Field(default_factory=list)
+
+
+class _OneUser(Body):
     user: _User
 
 
-def _subscribed(notice: _Notice) -> list[Event]:
-    kind = notice.type.removeprefix("zen:event-type").lstrip(":/")
-    if kind not in _READERS:
-        return []
-    return _READERS[kind](notice, _Detail.model_validate(notice.detail))
+class _Ticket(Body):
+    id: str
 
 
-def _ticket(detail: _Detail, **more: Any) -> dict[str, Any]:
-    return {"ticket_id": detail.id, "priority": (detail.priority or "").lower() or None, **more}
+class _Tickets(Body):
+    tickets: list[_Ticket] = Field(default_factory=list)
 
 
-def _opened(notice: _Notice, detail: _Detail) -> list[Event]:
-    # A ticket can be filed as already solved, to log a call. Nobody is waiting on it.
-    if detail.status.upper() in _OVER:
-        return []
-    return notice.say("ticket.opened", [("zendesk", detail.requester_id)], _ticket(detail))
-
-
-def _status_changed(notice: _Notice, detail: _Detail) -> list[Event]:
-    change = _Changed.model_validate(notice.event)
-    was_over, is_over = change.previous.upper() in _OVER, change.current.upper() in _OVER
-    if was_over == is_over:
-        return []
-    requester = [("zendesk", detail.requester_id)]
-    if is_over:
-        return notice.say("ticket.solved", requester, _ticket(detail, status=change.current.lower()))
-    return notice.say("ticket.opened", requester, _ticket(detail, reopened=True))
-
-
-def _withdrawn(notice: _Notice, detail: _Detail) -> list[Event]:
-    # Not solved, but over all the same: it must not hold messages back for ever.
-    return notice.say("ticket.solved", [("zendesk", detail.requester_id)], _ticket(detail, status="deleted"))
-
-
-def _rated(notice: _Notice, detail: _Detail) -> list[Event]:
-    rating = _Rating.model_validate(notice.event).satisfaction_score
-    answer = {"score": rating.score.lower(), "comment": rating.comment}
-    return notice.say("csat.answered", [("zendesk", detail.requester_id)], _ticket(detail, **answer))
-
-
-def _user_created(notice: _Notice, detail: _Detail) -> list[Event]:
-    if detail.role.lower() in ("agent", "admin"):
-        return []
-    who = [("user", detail.external_id), ("zendesk", detail.id), ("email", detail.email)]
-    return notice.say("contact.updated", who, {"email": detail.email})
-
-
-def _user_merged(notice: _Notice, detail: _Detail) -> list[Event]:
-    other = _Merge.model_validate(notice.event).user.id
-    who = [("zendesk", detail.id), ("zendesk", other), ("email", detail.email)]
-    return notice.say("contact.merged", who, {"into": detail.id, "merged": [other]})
-
-
-_READERS = {
-    "ticket.created": _opened,
-    "ticket.undeleted": _opened,
-    "ticket.status_changed": _status_changed,
-    "ticket.soft_deleted": _withdrawn,
-    "ticket.marked_as_spam": _withdrawn,
-    "ticket.csat_received": _rated,
-    "user.created": _user_created,
-    "user.merged": _user_merged,
-}
-
-
-def _or_none(value: Any) -> Any:
-    """A placeholder with nothing behind it renders as an empty text, or as a dash."""
-    return None if isinstance(value, str) and value.strip() in ("", "-") else value
-
-
-Rendered = Annotated[str | None, BeforeValidator(_or_none)]
-
-
-class _Trigger(Body):
-    type: Literal["ticket.opened", "ticket.solved", "csat.answered"]
-    ticket_id: Annotated[str, Field(min_length=1)]
-    updated_at: Moment
-    requester_email: Rendered = None
-    requester_id: Rendered = None
-    requester_external_id: Rendered = None
-    priority: Rendered = None
-    status: Rendered = None
-    score: Rendered = None
-    comment: Rendered = None
-
-
-def _triggered(said: _Trigger) -> list[Event]:
-    told = {"priority": said.priority, "status": said.status, "score": said.score}
-    lower = {name: value.lower() for name, value in told.items() if value}
-    return [
-        event(
-            said.type,
-            source=Zendesk.name,
-            # Only what is signed counts: the invocation id in the headers is not.
-            source_id=f"{said.type}:{said.ticket_id}:{said.updated_at.isoformat()}",
-            occurred_at=said.updated_at,
-            identities=identities(
-                ("user", said.requester_external_id),
-                ("email", said.requester_email),
-                ("zendesk", said.requester_id),
-            ),
-            data={"ticket_id": said.ticket_id, **lower, **({"comment": said.comment} if said.comment else {})},
-        )
-    ]
+class _OneTicket(Body):
+    ticket: _Ticket

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import http
-from connectors.base import Refused, Request, Source
+from connectors.base import Directory, LiveFacts, Polled, Poller, Refused, Request, Source
 from connectors.errors import NeverAgain, TryAgain
 from connectors.stripe import Stripe, StripeSettings
-from contacts.events import Event
+from contacts.events import Event, identities
 
 SECRET = "whsec_test_1f7c"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -60,8 +60,29 @@ def who(event: Event) -> set[tuple[str, str]]:
     return {(i.kind, i.value) for i in event.identities}
 
 
-def test_it_is_a_source() -> None:
+def test_what_it_is() -> None:
     assert isinstance(STRIPE, Source)
+    assert isinstance(STRIPE, Poller)
+    assert isinstance(STRIPE, Directory)
+    assert isinstance(STRIPE, LiveFacts)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "livemode", "taken"),
+    [(None, True, True), (None, False, True), (True, True, True), (True, False, False), (False, True, False)],
+)
+def test_events_of_the_other_mode_are_refused(wanted: bool | None, livemode: bool, taken: bool) -> None:
+    settings = StripeSettings(_env_file=None, signing_secret=SECRET, livemode=wanted)
+    body = notice("invoice.paid", {"id": "in_1"}, livemode=livemode)
+    arriving = request(body, signed(body))
+    if taken:
+        Stripe(settings).verify(arriving, NOW)
+        return
+    with pytest.raises(Refused, match="STRIPE_LIVEMODE") as caught:
+        Stripe(settings).verify(arriving, NOW)
+    assert caught.value.status == 400
+    with pytest.raises(Refused, match="does not match"):
+        Stripe(settings).verify(request(body, signed(body, "whsec_other")), NOW)
 
 
 def test_what_stripes_library_signs_is_taken() -> None:
@@ -175,6 +196,11 @@ FIELDS = [
     "after_expiration",
 ]
 TYPES = [
+    "refund.created",
+    "refund.failed",
+    "customer.subscription.paused",
+    "invoice.payment_action_required",
+    "checkout.session.async_payment_failed",
     "checkout.session.completed",
     "checkout.session.expired",
     "customer.subscription.created",
@@ -192,7 +218,8 @@ TYPES = [
 @given(
     st.sampled_from(TYPES),
     st.dictionaries(st.sampled_from(FIELDS), JSON),
-    st.dictionaries(st.sampled_from(["id", "created", "livemode", "data"]), JSON),
+    st.dictionaries(st.sampled_from(["id", "created", "livemode", "data"]), JSON)
+    | st.fixed_dictionaries({"before": st.dictionaries(st.sampled_from([*FIELDS, "pause_collection"]), JSON)}),
 )
 def test_junk_bodies_parse_or_raise_a_value_error(type: str, object: dict[str, Any], envelope: dict[str, Any]) -> None:
     try:
@@ -286,10 +313,17 @@ def test_the_reference_is_nobodys_identity() -> None:
 
 
 def test_a_delayed_payment_is_a_purchase_when_it_succeeds() -> None:
-    assert parsed("checkout.session.completed", {**SESSION, "payment_status": "unpaid"}) == []
+    pending = only("checkout.session.completed", {**SESSION, "payment_status": "unpaid"})
+    assert (pending.type, pending.data["change"], pending.data["checkout_id"]) == (
+        "custom.stripe_checkout",
+        "pending",
+        "cart-9",
+    )
     later = only("checkout.session.async_payment_succeeded", SESSION, id="evt_2")
     assert (later.type, later.data["order_id"], later.source_id) == ("purchase.completed", "cs_1", "evt_2")
-    assert parsed("checkout.session.async_payment_failed", SESSION) == []
+    failed = only("checkout.session.async_payment_failed", {**SESSION, "payment_status": "unpaid"}, id="evt_3")
+    assert (failed.type, failed.data["change"]) == ("custom.stripe_checkout", "payment_failed")
+    assert who(failed) == who(later)
 
 
 def test_free_orders_count_and_card_setups_do_not() -> None:
@@ -339,7 +373,8 @@ def test_a_subscription_with_a_pending_first_payment_starts_when_it_is_paid() ->
     event = only("customer.subscription.updated", SUBSCRIPTION, before={"status": "incomplete"})
     assert event.type == "subscription.started"
     expired = {**SUBSCRIPTION, "status": "incomplete_expired"}
-    assert parsed("customer.subscription.updated", expired, before={"status": "incomplete"}) == []
+    given_up = parsed("customer.subscription.updated", expired, before={"status": "incomplete"})
+    assert [e.type for e in given_up] == ["custom.stripe_subscription"]
 
 
 @pytest.mark.parametrize(
@@ -446,6 +481,55 @@ def test_a_trial_ends_soon() -> None:
     event = only("customer.subscription.trial_will_end", {**SUBSCRIPTION, "trial_end": 1775120400})
     assert event.type == "subscription.trial_ending"
     assert event.data["trial_end"] == PERIOD_END
+    assert event.data["date"] == "2026-04-02"
+
+
+@pytest.mark.parametrize("change", ["paused", "resumed"])
+def test_a_subscription_that_is_paused(change: str) -> None:
+    event = only(f"customer.subscription.{change}", {**SUBSCRIPTION, "status": "paused"})
+    assert (event.type, event.data["change"], event.source_id) == ("custom.stripe_subscription", change, "evt_1")
+    assert event.data["subscription_id"] == "sub_1"
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "change"),
+    [
+        ({"status": "past_due"}, {"status": "active"}, "past_due"),
+        ({"status": "unpaid"}, {"status": "past_due"}, "unpaid"),
+        ({"status": "incomplete_expired"}, {"status": "incomplete"}, "incomplete_expired"),
+        ({"status": "active"}, {"status": "past_due"}, "recovered"),
+        ({"status": "active"}, {"status": "trialing"}, "trial_ended"),
+        ({"pause_collection": {"behavior": "void"}}, {"pause_collection": None}, "collection_paused"),
+        ({"pause_collection": None}, {"pause_collection": {"behavior": "void"}}, "collection_resumed"),
+        (
+            {"items": {"data": [{"price": {"id": "price_2"}, "quantity": 1}]}},
+            {"items": {"data": [{"price": {"id": "price_1"}, "quantity": 1}]}},
+            "plan_changed",
+        ),
+        (
+            {"items": {"data": [{"price": {"id": "price_1"}, "quantity": 3}]}},
+            {"items": {"data": [{"price": "price_1", "quantity": 1}]}},
+            "plan_changed",
+        ),
+    ],
+)
+def test_what_else_becomes_of_a_subscription(now: dict[str, Any], before: dict[str, Any], change: str) -> None:
+    event = only("customer.subscription.updated", {**SUBSCRIPTION, **now}, before=before)
+    assert (event.type, event.data["change"]) == ("custom.stripe_subscription", change)
+    assert event.source_id == f"evt_1:{change}"
+
+
+def test_one_update_may_say_several_things() -> None:
+    now = {**SUBSCRIPTION, "status": "past_due", "cancel_at_period_end": True}
+    events = parsed("customer.subscription.updated", now, before={"status": "active", "cancel_at_period_end": False})
+    assert [e.type for e in events] == ["subscription.cancel_scheduled", "custom.stripe_subscription"]
+    assert len({e.source_id for e in events}) == 2
+
+
+def test_a_new_period_is_no_other_plan() -> None:
+    item = {"price": {"id": "price_1"}, "quantity": 1, "current_period_end": 1777712400}
+    before = {"items": {"data": [{**item, "current_period_end": 1775120400}]}}
+    assert parsed("customer.subscription.updated", {**SUBSCRIPTION, "items": {"data": [item]}}, before=before) == []
 
 
 INVOICE = {
@@ -498,6 +582,14 @@ def test_a_failed_payment(next_attempt: int | None, final: bool) -> None:
 def test_an_invoice_that_nobody_has_to_pay_any_more(type: str) -> None:
     event = only(type, {**INVOICE, **NEW_SHAPE})
     assert (event.type, event.data["invoice_id"], event.data["value"]) == ("invoice.voided", "in_1", 2000)
+
+
+@pytest.mark.parametrize("change", ["payment_action_required", "finalization_failed"])
+def test_an_invoice_that_is_stuck(change: str) -> None:
+    url = "https://invoice.example.com/1"
+    event = only(f"invoice.{change}", {**INVOICE, **NEW_SHAPE, "hosted_invoice_url": url})
+    assert (event.type, event.data["change"], event.data["invoice_id"]) == ("custom.stripe_invoice", change, "in_1")
+    assert (event.data["value"], event.data["hosted_invoice_url"]) == (2000, url)
 
 
 CARD = {"id": "card_1", "object": "card", "customer": "cus_1", "exp_month": 2, "exp_year": 2028, "name": "A Person"}
@@ -581,6 +673,47 @@ def test_a_refund_is_worth_what_was_refunded_this_time() -> None:
     assert ("email", "billing@example.com") in who(second)
 
 
+REFUND = {
+    "id": "re_1",
+    "charge": "ch_1",
+    "payment_intent": "pi_1",
+    "amount": 500,
+    "currency": "eur",
+    "status": "pending",
+}
+
+
+@pytest.mark.parametrize("charge", ["ch_1", {"id": "ch_1"}])
+@pytest.mark.parametrize("type", ["refund.created", "refund.updated", "charge.refund.updated"])
+def test_a_charges_refund_counts_once(type: str, charge: Any) -> None:
+    # charge.refunded tells of the same refund, and knows whose it is.
+    assert parsed(type, {**REFUND, "charge": charge}) == []
+    assert parsed(type, {**REFUND, "charge": charge, "status": "succeeded"}) == []
+
+
+def test_a_refund_without_a_charge_has_no_other_notice() -> None:
+    event = only("refund.created", {**REFUND, "charge": None, "metadata": {"user_id": "u-1"}})
+    assert (event.type, event.data["value"], event.data["order_id"]) == ("purchase.refunded", 500, "pi_1")
+    assert (event.data["currency"], who(event)) == ("EUR", {("user", "u-1")})
+
+
+def test_a_refund_that_came_to_nothing_is_one_event_however_often_it_is_told() -> None:
+    failed = {**REFUND, "status": "failed", "failure_reason": "lost_or_stolen_card"}
+    told = [
+        only(type, failed, id=f"evt_{n}")
+        for n, type in enumerate(("refund.failed", "refund.updated", "charge.refund.updated"))
+    ]
+    assert {e.source_id for e in told} == {"re_1:failed"}
+    assert {(e.type, e.data["status"], e.data["reason"]) for e in told} == {
+        ("custom.stripe_refund", "failed", "lost_or_stolen_card")
+    }
+
+
+def test_old_endpoints_expand_the_refunds() -> None:
+    old = {**CHARGE, "refunds": {"object": "list", "data": [{**REFUND, "amount": 1500}]}, "invoice": "in_1"}
+    assert only("charge.refunded", old).data == only("charge.refunded", CHARGE).data
+
+
 def test_a_customer_record_updates_and_never_enrols() -> None:
     customer = {"id": "cus_1", "email": "a@example.com", "name": "Alice", "phone": None, "metadata": {"user_id": "u-1"}}
     for type in ("customer.created", "customer.updated"):
@@ -600,7 +733,9 @@ def test_a_dispute() -> None:
         "reason": "fraudulent",
     }
     event = only("charge.dispute.closed", {**dispute, "evidence": {"customer_email_address": "a@example.com"}})
-    assert event.type == "custom.stripe_dispute"
+    assert (event.type, event.data["change"]) == ("custom.stripe_dispute", "closed")
+    for change in ("created", "updated", "funds_withdrawn", "funds_reinstated"):
+        assert only(f"charge.dispute.{change}", dispute).data["change"] == change
     assert (event.data["value"], event.data["currency"], event.data["status"]) == (1000, "USD", "lost")
     assert who(event) == {("email", "a@example.com")}
 
@@ -609,6 +744,7 @@ def test_a_dispute() -> None:
 def test_other_events_mean_nothing(type: str) -> None:
     assert parsed(type, {"id": "x"}) == []
     thin = {"id": "evt_1", "object": "v2.core.event", "type": type, "created": "2026-03-02T09:00:00Z"}
+    assert STRIPE.parse(request(json.dumps({**thin, "type": "invoice.paid"}).encode(), None), NOW) == []
     assert STRIPE.parse(request(json.dumps(thin).encode(), None), NOW) == []
 
 
@@ -677,3 +813,165 @@ async def test_errors_keep_the_request_id_and_the_codes() -> None:
 async def test_without_a_key_nothing_is_asked() -> None:
     with pytest.raises(NeverAgain, match="STRIPE_API_KEY"):
         await made(key=None).customer("cus_1")
+
+
+def listed(*ids: str, more: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page of Stripe's list of events: the newest first."""
+    data = [json.loads(notice("invoice.paid", {"id": f"in_{id}"}, id=id, **fields)) for id in ids]
+    return {"object": "list", "data": data, "has_more": more}
+
+
+EVENTS = "https://api.stripe.com/v1/events"
+
+
+@respx.mock
+async def test_polling_begins_now_and_goes_on_where_it_was() -> None:
+    route = respx.get(EVENTS).respond(json=listed("evt_9"))
+    async with http.new_client() as client:
+        stripe = made(client=client)
+        first = await stripe.poll(None, NOW)
+        assert (list(first.events), first.cursor, first.more) == ([], "evt_9", False)
+        assert dict(route.calls.last.request.url.params) == {"limit": "1"}
+        route.respond(json=listed("evt_11", "evt_10", more=True))
+        page = await stripe.poll(first.cursor, NOW)
+    assert dict(route.calls.last.request.url.params) == {"limit": "100", "ending_before": "evt_9"}
+    assert [e.source_id for e in page.events] == ["evt_10", "evt_11"]
+    assert (page.cursor, page.more) == ("evt_11", True)
+
+
+@respx.mock
+async def test_what_is_polled_is_what_the_webhook_brings() -> None:
+    respx.get(EVENTS).respond(json=listed("evt_1"))
+    async with http.new_client() as client:
+        page = await made(client=client).poll("evt_0", NOW)
+    assert list(page.events) == parsed("invoice.paid", {"id": "in_evt_1"}, id="evt_1")
+
+
+@respx.mock
+async def test_a_poll_that_brings_nothing_keeps_its_place() -> None:
+    route = respx.get(EVENTS).respond(json=listed())
+    async with http.new_client() as client:
+        stripe = made(client=client)
+        assert await stripe.poll("evt_9", NOW) == Polled([], "evt_9")
+        empty = await stripe.poll(None, NOW)
+        assert empty == Polled([], "")
+        route.respond(json=listed("evt_1", more=True))
+        assert [e.source_id for e in (await stripe.poll(empty.cursor, NOW)).events] == ["evt_1"]
+
+
+@respx.mock
+async def test_one_unreadable_event_does_not_stop_the_poll() -> None:
+    page = listed("evt_3", "evt_2", "evt_1")
+    page["data"][1]["data"]["object"] = {"id": ["no", "text"]}
+    respx.get(EVENTS).respond(json=page)
+    async with http.new_client() as client:
+        polled = await made(client=client).poll("evt_0", NOW)
+    assert ([e.source_id for e in polled.events], polled.cursor) == (["evt_1", "evt_3"], "evt_3")
+
+
+@respx.mock
+async def test_only_events_of_the_mode_we_want_are_polled() -> None:
+    respx.get(EVENTS).respond(json=listed("evt_1", livemode=False))
+    settings = StripeSettings(_env_file=None, api_key="sk_test_1", livemode=True)
+    async with http.new_client() as client:
+        assert await Stripe(settings, client).poll("evt_0", NOW) == Polled([], "evt_1")
+
+
+@respx.mock
+async def test_a_place_that_stripe_has_forgotten_begins_anew() -> None:
+    error = {"error": {"type": "invalid_request_error", "code": "resource_missing", "param": "ending_before"}}
+    respx.get(EVENTS, params={"ending_before": "evt_old"}).respond(400, json=error)
+    respx.get(EVENTS, params={"limit": "1"}).respond(json=listed("evt_9"))
+    async with http.new_client() as client:
+        assert await made(client=client).poll("evt_old", NOW) == Polled([], "evt_9")
+        for status, code in ((401, "api_key_expired"), (400, "parameter_invalid")):
+            respx.get(EVENTS, params={"ending_before": "evt_1"}).respond(status, json={"error": {"code": code}})
+            with pytest.raises(NeverAgain, match=code):
+                await made(client=client).poll("evt_1", NOW)
+
+
+OPEN = {
+    "id": "in_1",
+    "amount_remaining": 4900,
+    "currency": "eur",
+    "next_payment_attempt": 1775120400,
+    "hosted_invoice_url": "https://invoice.example.com/1",
+}
+
+
+@respx.mock
+async def test_the_open_invoice_as_of_now() -> None:
+    route = respx.get("https://api.stripe.com/v1/invoices").respond(json={"data": [OPEN]})
+    person = identities(("stripe", "cus_old"), ("email", "a@example.com"), ("stripe", "cus_1"))
+    async with http.new_client() as client:
+        stripe = made(client=client)
+        assert await stripe.fetch("invoice", person) == {
+            "value": 4900,
+            "currency": "EUR",
+            "card_url": "https://invoice.example.com/1",
+            "retry_at": PERIOD_END,
+        }
+        assert dict(route.calls.last.request.url.params) == {"customer": "cus_1", "status": "open", "limit": "2"}
+        for nothing_certain in ([], [OPEN, OPEN], [{**OPEN, "hosted_invoice_url": None}]):
+            route.respond(json={"data": nothing_certain})
+            assert await stripe.fetch("invoice", person) is None
+        calls = route.call_count
+        assert await stripe.fetch("usage", person) is None
+        assert await stripe.fetch("invoice", identities(("user", "u-1"))) is None
+        assert route.call_count == calls
+
+
+@respx.mock
+async def test_the_open_invoice_of_somebody_known_by_address_only() -> None:
+    customers = respx.get("https://api.stripe.com/v1/customers").respond(json={"data": [{"id": "cus_7"}]})
+    invoices = respx.get("https://api.stripe.com/v1/invoices").respond(json={"data": [OPEN]})
+    async with http.new_client() as client:
+        stripe = made(client=client)
+        assert await stripe.fetch("invoice", identities(("email", "a@example.com"))) is not None
+        assert invoices.calls.last.request.url.params["customer"] == "cus_7"
+        customers.respond(json={"data": []})
+        assert await stripe.fetch("invoice", identities(("email", "a@example.com"))) is None
+
+
+@respx.mock
+async def test_a_page_for_another_card() -> None:
+    url = "https://billing.example.com/p/session/1"
+    route = respx.post("https://api.stripe.com/v1/billing_portal/sessions").respond(json={"id": "bps_1", "url": url})
+    async with http.new_client() as client:
+        assert await made(client=client).card_page("cus_1", "click-1") == url
+        sent = route.calls.last.request
+        assert dict(httpx.QueryParams(sent.content.decode())) == {
+            "customer": "cus_1",
+            "flow_data[type]": "payment_method_update",
+        }
+        assert (sent.headers["idempotency-key"], sent.headers["stripe-version"]) == ("click-1", "2026-10-28.endive")
+        back = StripeSettings(_env_file=None, api_key="rk_1", portal_return_url="https://app.example.com/thanks")
+        await Stripe(back, client).card_page("cus_1", "click-2")
+        form = httpx.QueryParams(route.calls.last.request.content.decode())
+        assert form["return_url"] == form["flow_data[after_completion][redirect][return_url]"]
+        assert form["return_url"] == "https://app.example.com/thanks"
+
+
+@respx.mock
+async def test_a_card_page_that_cannot_be_had() -> None:
+    route = respx.post("https://api.stripe.com/v1/billing_portal/sessions")
+    async with http.new_client() as client:
+        stripe = made(client=client)
+        for key in ("", "k" * 256):
+            with pytest.raises(NeverAgain, match="key"):
+                await stripe.card_page("cus_1", key)
+        assert route.call_count == 0
+        for status, kind in ((400, NeverAgain), (409, TryAgain), (429, TryAgain), (500, TryAgain)):
+            route.respond(status, json={"error": {"type": "idempotency_error", "message": "cus_1 of a@example.com"}})
+            with pytest.raises(kind) as caught:
+                await stripe.card_page("cus_1", "click-1")
+            assert "example.com" not in str(caught.value)
+
+
+@respx.mock
+async def test_stripe_may_be_asked_elsewhere() -> None:
+    route = respx.get("https://stripe.example.com/v1/customers/cus_1").respond(json={"id": "cus_1"})
+    settings = StripeSettings(_env_file=None, api_key="sk_test_1", base_url="https://stripe.example.com/")
+    async with http.new_client() as client:
+        await Stripe(settings, client).customer("cus_1")
+    assert route.called

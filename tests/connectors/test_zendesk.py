@@ -1,4 +1,4 @@
-"""Zendesk: signatures, event subscriptions, and the body of a trigger."""
+"""Zendesk: signatures, event subscriptions, the body of a trigger, what the export tells, and what we write there."""
 
 import base64
 import hashlib
@@ -7,11 +7,15 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
+import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.base import Refused, Request, Source
+from connectors import http
+from connectors.base import Crm, Person, Poller, Refused, Request, Source, Task
+from connectors.errors import NeverAgain, TryAgain
 from connectors.zendesk import PUBLIC_TEST_SECRET, Zendesk, ZendeskSettings
 from contacts.events import Event
 
@@ -313,3 +317,281 @@ def test_a_rating_by_trigger() -> None:
 def test_a_mistyped_trigger_is_named(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
         ZENDESK.parse(body(**{**TRIGGER, **fields}), NOW)
+
+
+@pytest.mark.parametrize("own", [{"tags": ["billing", "perennial"]}, {"external_id": "perennial/run-1/task"}])
+def test_tickets_of_our_own_hold_nobody_back(own: dict[str, Any]) -> None:
+    for type in ("ticket.created", "ticket.soft_deleted"):
+        assert ZENDESK.parse(notice(type, own), NOW) == []
+    assert ZENDESK.parse(body(**TRIGGER, tags="billing perennial"), NOW) == []
+    assert only(notice("ticket.created", {"tags": ["perennials"], "external_id": "p-1"})).type == "ticket.opened"
+    assert only(body(**TRIGGER, tags="billing")).type == "ticket.opened"
+
+
+# What the export tells.
+
+API = "https://acme.zendesk.com/api/v2"
+EXPORT = f"{API}/incremental/tickets/cursor.json"
+
+
+def calling(client: httpx.AsyncClient, **settings: Any) -> Zendesk:
+    given = {"subdomain": "acme", "oauth_token": "tok-1", **settings}
+    return Zendesk(ZendeskSettings(_env_file=None, **given), client)
+
+
+def ticket(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": 35,
+        "status": "open",
+        "priority": "urgent",
+        "requester_id": 900,
+        "external_id": None,
+        "tags": [],
+        "created_at": "2026-03-02T09:00:00Z",
+        "updated_at": "2026-03-03T09:00:00Z",
+        **fields,
+    }
+
+
+def exported(*tickets: Any, solved_at: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {
+        "tickets": list(tickets),
+        "users": [{"id": 900, "email": "Zoe@Example.com", "external_id": "u-1"}],
+        "metric_sets": [{"id": 1, "ticket_id": 35, "solved_at": solved_at}],
+        "after_cursor": "next",
+        "end_of_stream": True,
+        **fields,
+    }
+
+
+async def polled(page: dict[str, Any], cursor: str | None = "c1") -> list[Event]:
+    with respx.mock:
+        respx.get(EXPORT).respond(json=page)
+        async with http.new_client() as client:
+            return list((await calling(client).poll(cursor, NOW)).events)
+
+
+@respx.mock
+async def test_polling_begins_now_and_goes_on_where_it_was() -> None:
+    route = respx.get(EXPORT).respond(json=exported(end_of_stream=False))
+    async with http.new_client() as client:
+        zendesk = calling(client)
+        assert isinstance(zendesk, Poller)
+        page = await zendesk.poll(None, NOW)
+        assert (list(page.events), page.cursor, page.more) == ([], "next", True)
+        first = dict(route.calls.last.request.url.params)
+        assert first == {"start_time": str(int(NOW.timestamp()) - 60), "include": "users,metric_sets"}
+        route.respond(json=exported(after_cursor=None))
+        page = await zendesk.poll("next", NOW)
+        assert (page.cursor, page.more) == ("next", False)
+        assert route.calls.last.request.url.params["cursor"] == "next"
+    assert route.calls.last.request.headers["authorization"] == "Bearer tok-1"
+
+
+async def test_an_open_ticket_was_opened_once_whoever_tells() -> None:
+    (event,) = await polled(exported(ticket()))
+    (later,) = await polled(exported(ticket(status="pending", updated_at="2026-03-09T09:00:00Z")))
+    assert (event.type, event.occurred_at, event.data["priority"]) == ("ticket.opened", NOW, "urgent")
+    assert who(event) == {("user", "u-1"), ("email", "zoe@example.com"), ("zendesk", "900")}
+    assert event.source_id == later.source_id == only(body(**TRIGGER)).source_id
+
+
+async def test_a_solved_ticket_is_over_once() -> None:
+    at = "2026-03-02T12:00:00Z"
+    (event,) = await polled(exported(ticket(status="solved"), solved_at=at))
+    (closed,) = await polled(exported(ticket(status="closed", updated_at="2026-03-09T09:00:00Z"), solved_at=at))
+    assert (event.type, event.occurred_at) == ("ticket.solved", datetime(2026, 3, 2, 12, 0, tzinfo=UTC))
+    assert event.source_id == closed.source_id
+    assert event.source_id == only(body(**{**TRIGGER, "type": "ticket.solved", "updated_at": at})).source_id
+    (again,) = await polled(exported(ticket(status="solved"), solved_at="2026-03-05T12:00:00Z"))
+    assert again.source_id != event.source_id
+
+
+async def test_without_the_time_of_the_solution_it_is_still_told_once() -> None:
+    (event,) = await polled(exported(ticket(status="solved"), metric_sets=[]))
+    (later,) = await polled(exported(ticket(status="deleted", updated_at="2026-03-09T09:00:00Z"), metric_sets=[]))
+    assert (event.type, event.source_id) == ("ticket.solved", later.source_id)
+
+
+async def test_what_the_export_does_not_tell() -> None:
+    filed_solved = ticket(status="solved", updated_at="2026-03-02T09:00:00Z")
+    assert await polled(exported(filed_solved, solved_at="2026-03-02T09:00:00Z")) == []
+    assert await polled(exported(ticket(tags=["perennial"]), ticket(external_id="perennial/x"))) == []
+    (event,) = await polled(exported("junk", {"id": 1}, ticket(id=36), users=["junk"], metric_sets=[None]))
+    assert (event.data["ticket_id"], who(event)) == ("36", {("zendesk", "900")})
+
+
+# What we write there.
+
+
+@respx.mock
+async def test_a_named_person_is_made_or_updated_without_a_mail() -> None:
+    route = respx.post(f"{API}/users/create_or_update.json").respond(201, json={"user": {"id": 900}})
+    person = Person("zoe@example.com", "Zoë", "Ash", phone="+4930901820", properties={"tier": "gold"})
+    async with http.new_client() as client:
+        zendesk = calling(client)
+        assert isinstance(zendesk, Crm)
+        assert await zendesk.upsert(person) == "900"
+    assert json.loads(route.calls.last.request.content) == {
+        "user": {
+            "email": "zoe@example.com",
+            "name": "Zoë Ash",
+            "phone": "+4930901820",
+            "user_fields": {"tier": "gold"},
+            "skip_verify_email": True,
+        }
+    }
+
+
+@respx.mock
+async def test_a_person_without_a_name_keeps_theirs() -> None:
+    other = {"id": 1, "name": "Joe Zoe", "email": "joe.zoe@example.com"}
+    look = respx.get(f"{API}/users/search.json").respond(
+        json={"users": [other, {"id": 900, "name": "Zoë", "email": "ZOE@example.com"}]}
+    )
+    route = respx.post(f"{API}/users/create_or_update.json").respond(json={"user": {"id": 900}})
+    async with http.new_client() as client:
+        await calling(client).upsert(Person("zoe@example.com"))
+        assert json.loads(route.calls.last.request.content)["user"]["name"] == "Zoë"
+        look.respond(json={"users": []})
+        await calling(client).upsert(Person("zoe@example.com"))
+        assert json.loads(route.calls.last.request.content)["user"]["name"] == "zoe@example.com"
+
+
+TASK = Task("run-1/task", "Call Zoë", "Saw pricing twice", datetime(2026, 3, 3, 9, 0, tzinfo=UTC))
+
+
+def empty() -> respx.Route:
+    return respx.get(f"{API}/tickets.json").respond(json={"tickets": []})
+
+
+def created() -> respx.Route:
+    return respx.post(f"{API}/tickets.json").respond(201, json={"ticket": {"id": 77}})
+
+
+@respx.mock
+async def test_a_task_is_a_private_ticket() -> None:
+    look, route = empty(), created()
+    async with http.new_client() as client:
+        assert await calling(client).task("900", TASK) == "77"
+    assert dict(look.calls.last.request.url.params) == {"external_id": "perennial/run-1/task"}
+    sent = route.calls.last.request
+    assert sent.headers["idempotency-key"] == "perennial/run-1/task"
+    assert json.loads(sent.content)["ticket"] == {
+        "subject": "Call Zoë",
+        "requester_id": "900",
+        "external_id": "perennial/run-1/task",
+        "tags": ["perennial"],
+        "comment": {"body": "Saw pricing twice", "public": False},
+        "type": "task",
+        "due_at": "2026-03-03T09:00:00Z",
+    }
+
+
+@respx.mock
+@pytest.mark.parametrize(("owner", "assignee", "ends"), [("12", "12", "twice"), ("sales", None, "For sales")])
+async def test_who_owns_a_task(owner: str, assignee: str | None, ends: str) -> None:
+    empty()
+    route = created()
+    async with http.new_client() as client:
+        await calling(client).task("900", Task(TASK.key, TASK.title, TASK.body, TASK.due, owner))
+    made = json.loads(route.calls.last.request.content)["ticket"]
+    assert made.get("assignee_id") == assignee
+    assert made["comment"]["body"].endswith(ends)
+
+
+@respx.mock
+async def test_the_same_key_makes_one_ticket() -> None:
+    respx.get(f"{API}/tickets.json").respond(json={"tickets": [{"id": 77}]})
+    async with http.new_client() as client:
+        assert await calling(client).task("900", TASK) == "77"
+        assert await calling(client).note("900", "run-1/note", "A note", NOW) == "77"
+
+
+@respx.mock
+async def test_a_note_is_a_solved_ticket_nobody_else_sees() -> None:
+    empty()
+    route = created()
+    async with http.new_client() as client:
+        assert await calling(client).note("900", "run-1/note", "A note", NOW) == "77"
+    made = json.loads(route.calls.last.request.content)["ticket"]
+    assert (made["subject"], made["status"]) == ("Note of 02 Mar 2026 09:00 UTC", "solved")
+    assert made["comment"] == {"body": "A note", "public": False}
+
+
+@respx.mock
+async def test_a_stage() -> None:
+    route = respx.put(f"{API}/users/900.json").respond(json={"user": {"id": 900}})
+    async with http.new_client() as client:
+        await calling(client, stage_field="standing").stage("900", "customer")
+    assert json.loads(route.calls.last.request.content) == {"user": {"user_fields": {"standing": "customer"}}}
+
+
+@respx.mock
+async def test_what_zendesk_would_not_take_is_not_sent() -> None:
+    look = empty()
+    route = created()
+    async with http.new_client() as client:
+        zendesk = calling(client)
+        for title, text, field in (("t" * 256, "b", "subject"), ("t", "", "body"), ("t", "b" * 65_536, "body")):
+            with pytest.raises(NeverAgain, match=f"{field}: "):
+                await zendesk.task("900", Task("k", title, text, NOW))
+        assert look.call_count == 0
+        await zendesk.task("900", Task("k" * 300, "t" * 255, "b" * 65_535, NOW))
+    key = route.calls.last.request.headers["idempotency-key"]
+    assert len(key) < 256
+    assert key.startswith("perennial/")
+
+
+@respx.mock
+async def test_an_api_token_does_too() -> None:
+    route = respx.get(EXPORT).respond(json=exported())
+    async with http.new_client() as client:
+        await calling(client, oauth_token=None, email="bot@example.com", api_token="tok-2").poll("c", NOW)
+    expected = base64.b64encode(b"bot@example.com/token:tok-2").decode()
+    assert route.calls.last.request.headers["authorization"] == f"Basic {expected}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable"),
+    [
+        ({"subdomain": None}, "ZENDESK_SUBDOMAIN"),
+        ({"oauth_token": None}, "ZENDESK_OAUTH_TOKEN"),
+        ({"oauth_token": None, "email": "bot@example.com"}, "ZENDESK_API_TOKEN"),
+    ],
+)
+async def test_without_settings_nothing_is_asked(settings: dict[str, Any], variable: str) -> None:
+    async with http.new_client() as client:
+        with pytest.raises(NeverAgain, match=variable):
+            await calling(client, **settings).stage("900", "customer")
+
+
+@respx.mock
+async def test_what_zendesk_says_no_with() -> None:
+    route = respx.put(f"{API}/users/900.json")
+    invalid = {"error": "RecordInvalid", "details": {"email": [{"description": "zoe@example.com is taken"}]}}
+    async with http.new_client() as client:
+        zendesk = calling(client)
+        for status, said, reason in (
+            (422, invalid, "422 RecordInvalid email"),
+            (403, {"error": {"title": "Forbidden", "message": "no"}}, "403 Forbidden"),
+            (400, {"error": "IdempotentRequestError"}, "400 IdempotentRequestError"),
+        ):
+            route.respond(status, json=said, headers={"x-zendesk-request-id": "r-1"})
+            with pytest.raises(NeverAgain) as refused:
+                await zendesk.stage("900", "customer")
+            assert (refused.value.reason, refused.value.request_id) == (reason, "r-1")
+        for status in (409, 429, 500, 503):
+            route.respond(status, headers={"retry-after": "93"})
+            with pytest.raises(TryAgain) as later:
+                await zendesk.stage("900", "customer")
+            assert later.value.delay == timedelta(seconds=93)
+        route.mock(side_effect=httpx.ReadTimeout("slow"))
+        with pytest.raises(TryAgain):
+            await zendesk.stage("900", "customer")
+
+
+@pytest.mark.parametrize("subdomain", ["acme.example.com", "acme/x", "", "a@b"])
+def test_a_subdomain_is_a_name_and_no_address(subdomain: str) -> None:
+    with pytest.raises(ValueError, match="subdomain"):
+        ZendeskSettings(_env_file=None, subdomain=subdomain)
