@@ -45,7 +45,7 @@ class ChatbaseSettings(Credentials):
 
 
 class Chatbase:
-    """The ``Source`` of leads that a chat bot takes, and their ``Poller``: nobody says that a lost webhook is repeated."""
+    """The ``Source`` of leads that a chat bot takes, and their ``Poller``: a lost webhook may not be repeated."""
 
     name: ClassVar[str] = "chatbase"
     every: ClassVar[timedelta] = timedelta(minutes=15)
@@ -74,7 +74,7 @@ class Chatbase:
             return _left(notice.chatbotId, _Lead.model_validate(notice.payload), received_at)
 
     async def poll(self, cursor: str | None, now: datetime) -> Polled:
-        """See ``Poller.poll``. Chatbase finds leads by the day, so a day's leads are read again and again; that is harmless."""
+        """See ``Poller.poll``. Chatbase finds leads by the day, so the same ones are read again, which is harmless."""
         bots = [bot.strip() for bot in (self._settings.chatbots or "").split(",") if bot.strip()]
         if cursor is None or not bots:
             return Polled([], _Cursor(since=now, began=now).model_dump_json())
@@ -130,7 +130,7 @@ _PROVIDER = http.Provider("chatbase", busy=frozenset({429, 503}), read=_refusal)
 
 
 class _Cursor(BaseModel):
-    """``since``: earlier sweeps told what came before it. ``began``: when this one did; ``bot`` and ``page``: where it is."""
+    """``since``: earlier sweeps told what came before. ``began``: when this one did; ``bot``, ``page``: its place."""
 
     since: Moment
     began: Moment
@@ -179,7 +179,7 @@ def _left(bot: str, lead: _Lead, told_at: datetime) -> list[Event]:
     if not who:
         return []
     # A hash, for an id goes where no address may.
-    said = json.dumps([bot, lead.conversation, lead.email or lead.phone])
+    said = json.dumps([bot, lead.conversation, (lead.email or lead.phone or "").strip().lower()])
     named = f"lead/{hashlib.sha256(said.encode()).hexdigest()[:32]}"
     at = lead.created_at or told_at
     facts = {"form": "chatbase", "chatbot": bot, "conversation": lead.conversation}
