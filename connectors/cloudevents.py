@@ -1,19 +1,19 @@
 """CloudEvents 1.0 over HTTP, from systems of our own: structured, batched and binary, signed by Standard Webhooks."""
 
 import re
-from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hmac import compare_digest
 from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from connectors import standard_webhooks
 from connectors.base import Refused, Request
 from connectors.batch import Problem, Reading, load_json
-from connectors.webhook import Moment, check_age, check_signature, one_line_errors, secrets_in
+from connectors.webhook import Moment, one_line_errors
 from contacts.events import IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identity
 
 BATCH_EVENTS = 1000
@@ -21,8 +21,6 @@ BATCH_EVENTS = 1000
 
 AHEAD = timedelta(minutes=5)
 """How far a sender's clock may be ahead of ours before we take our own word for it."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Envelope(BaseModel):
@@ -49,12 +47,12 @@ class CloudEvents:
     name: ClassVar[str] = "cloudevents"
 
     def __init__(self, secret: SecretStr | None, bearer_keys: Sequence[SecretStr] = ()) -> None:
-        """Takes the Standard Webhooks secret (``whsec_...``), and keys that do as a Bearer token in development.
+        """Takes the keys of Standard Webhooks (``whsec_...``), and keys that do as a Bearer token in development.
 
         Raises:
             ValueError: The secret is not base64.
         """
-        self._secrets = [_signing_key(text) for text in secrets_in(secret)] if secret else []
+        self._keys = standard_webhooks.keys_in(secret)
         self._bearer_keys = [key.get_secret_value().encode() for key in bearer_keys]
 
     def verify(self, request: Request, now: datetime) -> None:
@@ -63,7 +61,7 @@ class CloudEvents:
         given = token.strip().encode()
         bearer = scheme.lower() == "bearer" and any(compare_digest(key, given) for key in self._bearer_keys)
         if not bearer:
-            self._check_signature(request, now)
+            standard_webhooks.verify(self._keys, request, now)
         for found in _envelopes(request):
             if isinstance(found, Problem) and _mode(request) != "batched":
                 raise Refused(400, found.reason)
@@ -89,27 +87,6 @@ class CloudEvents:
             except InvalidEvent as error:
                 problems.append(Problem(index, str(error)))
         return Reading(tuple(events), tuple(problems))
-
-    def _check_signature(self, request: Request, now: datetime) -> None:
-        if not self._secrets:
-            raise Refused(401, "no secret for signed events is set, so nothing can be verified")
-        names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-        id, sent, signatures = (request.headers.get(name, "") for name in names)
-        if not (id and sent and signatures):
-            raise Refused(401, "the Webhook-Id, Webhook-Timestamp and Webhook-Signature headers are needed")
-        if not (sent.isascii() and sent.isdigit() and len(sent) <= 11):
-            raise Refused(400, "Webhook-Timestamp is not a number of seconds")
-        message = f"{id}.{sent}.".encode(errors="replace") + request.body
-        offered = [value for version, _, value in (s.partition(",") for s in signatures.split()) if version == "v1"]
-        check_signature(self._secrets, message, offered, b64encode)
-        check_age(_EPOCH + timedelta(seconds=int(sent)), now)
-
-
-def _signing_key(text: bytes) -> bytes:
-    try:
-        return b64decode(text.removeprefix(b"whsec_") + b"==")
-    except NotBase64:
-        raise ValueError("must be whsec_ and the secret in base64") from None
 
 
 def _mode(request: Request) -> Literal["structured", "batched", "binary"]:
