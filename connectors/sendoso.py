@@ -72,9 +72,9 @@ class Sendoso:
     async def send(self, message: Message) -> Accepted:
         """See ``Sender.send``. ``provider_id`` is Sendoso's tracking code.
 
-        ``metadata`` may say ``name`` (the recipient's), ``card`` (what the card says), ``touch_id`` and ``address`` (see
-        ``connectors.postal``). The message's own text is written for a colleague who chooses a present, and does not go
-        out.
+        ``metadata`` may say ``name`` (the recipient's), ``card`` (what the card says), ``touch_id`` and ``address``
+        (see ``connectors.postal``). The message's own text is written for a colleague who chooses a present, and does
+        not go out.
 
         Raises:
             NeverAgain: Also for transactional messages, which are sent again when an answer is lost.
