@@ -279,9 +279,15 @@ async def test_a_refresh_token_that_is_used_up_asks_for_a_person(tmp_path: Path)
         await made(tmp_path).send(GIFT)
     assert "refresh-0" not in str(caught.value)
     assert not vendor.sends.called
-    # The person sets a new one, and it counts more than what the file has.
-    vendor.valid = "refresh-new"
-    assert (await made(tmp_path, refresh_token="refresh-new").send(GIFT)).provider_id == "code-1"
+
+
+@respx.mock
+async def test_a_new_token_of_a_persons_counts_more_than_the_file(tmp_path: Path) -> None:
+    vendor = Vendor()
+    await made(tmp_path).send(GIFT)
+    # They authorized again, which ended everything that came before.
+    vendor.valid, vendor.access = "refresh-new", "withdrawn"
+    assert (await made(tmp_path, refresh_token="refresh-new").send(GIFT)).provider_id == "code-2"
 
 
 @respx.mock
