@@ -6,7 +6,7 @@ A webhook endpoint has one of two versions for life, and forms are told by the f
 from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
@@ -257,7 +257,7 @@ class _Order(Body):
         try:
             minor = Decimal(self.total_amount).scaleb(minor_digits(self.currency))
             whole = minor == minor.to_integral_value()
-        except InvalidOperation:
+        except ArithmeticError:
             raise InvalidEvent("data.total_amount", "is not an amount of money") from None
         if not whole or not minor.is_finite() or abs(minor) > 10**15:
             raise InvalidEvent("data.total_amount", "is not an amount of its currency")

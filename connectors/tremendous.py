@@ -161,10 +161,12 @@ class Tremendous:
         most = settings.limit or settings.amount
         if most is None:
             raise NeverAgain(self.name, "nothing says what a gift may be worth at most (TREMENDOUS_LIMIT)")
-        if not amount.is_finite() or amount <= 0 or amount != round(amount, minor_digits(settings.currency)):
+        if not amount.is_finite() or amount <= 0:
             raise NeverAgain(self.name, "metadata.amount: is not an amount such as 25.00")
         if amount > most:
             raise NeverAgain(self.name, f"the gift is worth more than {most} {settings.currency} (TREMENDOUS_LIMIT)")
+        if amount != round(amount, minor_digits(settings.currency)):
+            raise NeverAgain(self.name, f"metadata.amount: is no amount that {settings.currency} has")
         return amount
 
     async def _ask(

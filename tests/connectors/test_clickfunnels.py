@@ -311,7 +311,16 @@ def test_money_in_minor_units(amount: Any, currency: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency"), [("12.505", "USD"), ("1500.5", "JPY"), ("a lot", "USD"), ("NaN", "USD")]
+    ("amount", "currency"),
+    [
+        ("12.505", "USD"),
+        ("1500.5", "JPY"),
+        ("a lot", "USD"),
+        ("NaN", "USD"),
+        ("sNaN", "USD"),
+        ("1e999999", "USD"),
+        ("1e30", "USD"),
+    ],
 )
 def test_an_amount_that_is_none_is_named(amount: str, currency: str) -> None:
     with pytest.raises(ValueError, match=r"^data\.total_amount: "):
