@@ -180,6 +180,7 @@ def test_without_a_key_everything_is_refused() -> None:
 @pytest.mark.parametrize(
     "key",
     ["nonsense", "%%%", shown(ed25519.Ed25519PrivateKey.generate()), shown(ec.generate_private_key(ec.SECP384R1()))],
+    ids=["nonsense", "no base64", "another kind", "another curve"],
 )
 def test_a_wrong_key_is_said_at_the_start(key: str) -> None:
     with pytest.raises(ValidationError, match="is not the public key of a signed event webhook") as caught:
