@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import from_json
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
 
@@ -71,6 +71,10 @@ class Provider:
     read: Callable[[httpx.Response], Refusal]
 
 
+class Done(RootModel[Any]):
+    """A good answer of which nothing is needed, such as an empty one."""
+
+
 def new_client() -> httpx.AsyncClient:
     """A pool of connections with time limits that fit inside an activity: 3 s to connect, 10 s for each step after."""
     return httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3))
@@ -85,7 +89,7 @@ async def call(
         client: The pool to use.
         provider: Who is asked.
         request: What is asked.
-        answer: The shape of a good answer.
+        answer: The shape of a good answer; a body without a byte reads as ``null``.
         idempotent: Whether the same request twice does no more than once, so that a lost answer may be asked for again.
 
     Raises:
@@ -113,7 +117,7 @@ async def call(
             raise Unknown(provider.name, reason, request_id=said.request_id)
         raise Rejected(provider.name, reason, status, request_id=said.request_id)
     try:
-        return answer.model_validate_json(response.content)
+        return answer.model_validate_json(response.content or b"null")
     except ValidationError:
         raise lost(provider.name, f"{status} with a body of another shape") from None
 

@@ -59,6 +59,17 @@ def check_signature(
         raise Refused(401, "the signature does not match")
 
 
+def check_secret(secrets: Iterable[bytes], offered: str) -> None:
+    """Holds a secret that came with an unsigned request against those in force, in constant time.
+
+    Raises:
+        Refused: It is none of them.
+    """
+    given = offered.encode(errors="replace")
+    if not any(hmac.compare_digest(secret, given) for secret in secrets):
+        raise Refused(401, "the secret does not match")
+
+
 def check_age(sent: datetime, now: datetime) -> None:
     """Refuses a signed request that is older than ``TOLERANCE``, or from as far in the future.
 
