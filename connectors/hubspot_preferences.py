@@ -41,7 +41,7 @@ class Preferences:
 
     def __init__(self, api: Api, subscriptions: Subscriptions, legal_basis: LegalBasis) -> None:
         self._api = api
-        self._subscriptions: Mapping[str, Sequence[int]] = {**subscriptions}
+        self._subscriptions: dict[str, Sequence[int]] = dict(subscriptions.items())
         self._legal_basis = legal_basis
         self.purposes: dict[str, str] = {}
         for purpose, types in subscriptions.items():
