@@ -148,7 +148,7 @@ class ActiveCampaign:
         return await self._sync(person.email, {name: value for name, value in traits.items() if value}, values)
 
     async def _sync(self, email: str, traits: Mapping[str, str], values: Sequence[Mapping[str, str]] = ()) -> str:
-        contact = {"email": email, **_fitting(traits), **({"fieldValues": values} if values else {})}
+        contact = {**_fitting({"email": email, **traits}), **({"fieldValues": values} if values else {})}
         return (await self._ask("POST", "/contact/sync", _Synced, json={"contact": contact})).contact.id
 
     async def task(self, crm_id: str, task: Task) -> str:
