@@ -527,7 +527,7 @@ async def test_a_no_to_one_purpose_takes_every_address_off_its_lists(pool: httpx
     [
         ("consent.withdrawn", {"channel": "all", "purpose": "all"}),
         ("message.unsubscribed", {}),
-        ("message.complained", {"channel": "sms"}),
+        ("message.complained", {"channel": "sms", "purpose": "promotional"}),
     ],
 )
 @respx.mock

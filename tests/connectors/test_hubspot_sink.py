@@ -122,7 +122,7 @@ async def test_a_no_to_one_purpose_is_told_for_every_address(pool: httpx.AsyncCl
         ("consent.withdrawn", {"channel": "all", "purpose": "all"}),
         ("consent.withdrawn", {"channel": "email"}),
         ("message.unsubscribed", {}),
-        ("message.complained", {"channel": "sms"}),
+        ("message.complained", {"channel": "sms", "purpose": "promotional"}),
     ],
 )
 @respx.mock

@@ -171,7 +171,7 @@ def test_a_text_in_a_question_ends_where_it_ends(value: str) -> None:
         return
     # Read as Salesforce reads it: a backslash takes the next character along, a bare quote ends the text.
     read, rest = "", quoted[1:]
-    while not rest.startswith("'"):
+    while rest and not rest.startswith("'"):
         taken = 2 if rest.startswith("\\") else 1
         read, rest = read + rest[taken - 1 : taken], rest[taken:]
     assert (read, rest) == (value, "'")
@@ -497,6 +497,7 @@ def reached(id: str, opted_out: bool, at: datetime = NOW - timedelta(days=1)) ->
         ("all", "consent.withdrawn", {"channel": "all", "purpose": "all"}, True),
         ("all", "message.unsubscribed", {}, True),
         ("all", "message.complained", {"channel": "sms"}, True),
+        ("promotional", "message.complained", {"channel": "email", "purpose": "lifecycle"}, True),
         ("all", "consent.withdrawn", {"channel": "sms", "purpose": "all"}, False),
         ("all", "consent.withdrawn", {"channel": "email", "purpose": "transactional"}, False),
         ("promotional", "message.unsubscribed", {"channel": "email", "purpose": "lifecycle"}, False),
