@@ -133,7 +133,7 @@ class Calendly:
             raise NeverAgain(self.name, f"{told.type} is nothing that Calendly can be told")
         emails = [i.value for i in told.identities if i.kind == "email"]
         if emails:
-            await self._ask("POST", "/data_compliance/deletion/invitees", _Nothing, json={"emails": emails})
+            await self._ask("POST", "/data_compliance/deletion/invitees", http.Unread, json={"emails": emails})
         return None
 
     async def _of_meeting(self, meeting: "_Meeting", now: datetime) -> list[Event]:
@@ -301,10 +301,6 @@ class _Cursor(BaseModel):
 
     def text(self) -> str:
         return self.model_dump_json(exclude_none=True)
-
-
-class _Nothing(Body):
-    pass
 
 
 class _Pagination(Body):

@@ -106,7 +106,7 @@ async def call(
         client: The pool to use.
         provider: Who is asked.
         request: What is asked.
-        answer: The shape of a good answer.
+        answer: The shape of a good answer (an empty body reads as null); ``Unread`` where its status says it all.
         idempotent: Whether the same request twice does no more than once, so that a lost answer may be asked for again.
 
     Raises:
@@ -114,7 +114,7 @@ async def call(
     """
     response = await ask(client, provider, request, idempotent=idempotent)
     try:
-        return answer.model_validate_json(response.content)
+        return answer.model_validate_json(response.content or b"null")
     except ValidationError:
         lost = TryAgain if idempotent else Unknown
         raise lost(provider.name, f"{response.status_code} with a body of another shape") from None

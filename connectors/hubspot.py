@@ -1,45 +1,58 @@
-"""HubSpot: what changed in the CRM comes in; contacts, tasks and notes go out."""
+"""HubSpot: what changed in the CRM comes in; contacts, tasks, notes, stages and what happened go out."""
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape, unescape
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import Field, HttpUrl, RootModel, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from connectors import http
-from connectors.base import Person, Refused, Request, Task
+from connectors import http, hubspot_poll, hubspot_webhooks
+from connectors.base import Person, Polled, Request, Task, Told
+from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
-from connectors.webhook import Body, check_age, check_signature, one_line_errors, secrets_in
-from contacts.events import Event, PartlyUnderstood, event, identities
+from connectors.hubspot_api import CONTACTS, Api, Links, Record, Records
+from connectors.hubspot_preferences import LegalBasis, Preferences, Subscriptions
+from connectors.webhook import Body
+from contacts.events import Event
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-class HubSpotSettings(BaseSettings):
+class HubSpotSettings(Credentials):
     """``HUBSPOT_*``. The webhook secret is the app's client secret; several may stand side by side, with commas.
 
     ``signing_secret``, the name other connectors use, is understood as ``client_secret`` where settings are given
     as credentials.
+
+    Attributes:
+        subscriptions: The ids of HubSpot's subscription types that serve a purpose of ours; without any, HubSpot is
+            not asked who may be mailed.
+        legal_basis: What HubSpot is told a subscription rests on.
+        stage_property: The contact property that says where a contact stands with us.
+        stage_values: HubSpot's value for a stage of ours, where it is another than usual.
+        segment_lists: The id of the static list of a segment.
+        event_prefix: What the names of custom events begin with, HubSpot's own ``pe<account>_`` included.
+        event_properties: Fields of an event's data that go along; HubSpot must have a property of each name.
+        erase: Whether a contact who is erased here is erased for good in HubSpot too.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="HUBSPOT_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="HUBSPOT_")
 
     client_secret: SecretStr | None = None
     access_token: SecretStr | None = None
     base_url: HttpUrl = HttpUrl("https://api.hubapi.com")
+    calls_per_second: Annotated[float, Field(gt=0)] | None = 10
+    subscriptions: Subscriptions = Field(default_factory=dict)
+    legal_basis: LegalBasis = "CONSENT_WITH_NOTICE"
+    stage_property: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "lifecyclestage"
+    stage_values: Mapping[str, str] = Field(default_factory=dict)
+    segment_lists: Mapping[str, Annotated[str, Field(pattern=r"^\d+$")]] = Field(default_factory=dict)
+    event_prefix: Annotated[str, Field(pattern=r"^pe\d+_[a-z0-9_]*$")] | None = None
+    event_properties: tuple[str, ...] = ()
+    erase: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -49,28 +62,40 @@ class HubSpotSettings(BaseSettings):
         return values
 
 
+_FUNNEL = (
+    "subscriber", "lead", "marketingqualifiedlead", "salesqualifiedlead", "opportunity", "customer", "evangelist",
+    "other",
+)  # fmt: skip
+"""HubSpot's own lifecycle stages, in the order in which a contact moves through them."""
+
+_LIFECYCLE: Mapping[str, str | None] = {
+    "visitor": "subscriber",
+    "lead": "lead",
+    "interested": "marketingqualifiedlead",
+    "in_talks": "salesqualifiedlead",
+    "new_customer": "customer",
+    "customer": "customer",
+    "at_risk": "customer",
+    # HubSpot's funnel has no word for somebody who went.
+    "lapsed": None,
+    "former": None,
+}
+
+
 class HubSpot:
-    """The ``Source`` of CRM changes, and the ``Crm`` that people in sales work in."""
+    """The ``Source`` and ``Poller`` of CRM changes, the ``Crm`` that people in sales work in, and a ``Sink``."""
 
     name: ClassVar[str] = "hubspot"
+    every: ClassVar[timedelta] = timedelta(minutes=5)
 
     def __init__(self, settings: HubSpotSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
-        self._client = client or http.new_client()
+        self._api = Api(str(settings.base_url), settings.access_token, client or http.new_client())
+        self._preferences = Preferences(self._api, settings.subscriptions, settings.legal_basis)
 
     def verify(self, request: Request, now: datetime) -> None:
         """See ``Source.verify``. Only signatures of version 3 are taken: older ones can be replayed for ever."""
-        secrets = secrets_in(self._settings.client_secret)
-        signature = request.headers.get("x-hubspot-signature-v3", "")
-        sent = request.headers.get("x-hubspot-request-timestamp", "")
-        if not signature:
-            raise Refused(401, "there is no X-HubSpot-Signature-v3 header, and no other version is taken")
-        if not (sent.isascii() and sent.isdigit() and len(sent) <= 14):
-            raise Refused(400, "X-HubSpot-Request-Timestamp is not a number of milliseconds")
-        url = _decoded(request.url)
-        message = f"{request.method}{url}".encode(errors="replace") + request.body + sent.encode()
-        check_signature(secrets, message, [signature], b64encode)
-        check_age(_EPOCH + timedelta(milliseconds=int(sent)), now)
+        hubspot_webhooks.verify(self._settings.client_secret, request, now)
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. One item we cannot read does not cost the others: they come with the error.
@@ -78,19 +103,11 @@ class HubSpot:
         Raises:
             PartlyUnderstood: Some items do not parse; those that do are in its ``events``.
         """
-        with one_line_errors():
-            items = _Batch.model_validate_json(request.body).root
-        events: list[Event] = []
-        faults: list[str] = []
-        for position, item in enumerate(items):
-            try:
-                with one_line_errors():
-                    events += _events(item)
-            except ValueError as error:
-                faults.append(f"item {position}: {error}")
-        if faults:
-            raise PartlyUnderstood(f"{faults[0]} ({len(faults)} of {len(items)} items do not parse)", events)
-        return events
+        return hubspot_webhooks.parse(request.body, self._preferences.purposes)
+
+    async def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """See ``Poller.poll``: whose deal moved, and who may be mailed; the webhooks say neither."""
+        return await hubspot_poll.poll(self._api, self._preferences, cursor, now)
 
     async def upsert(self, person: Person) -> str:
         """See ``Crm.upsert``.
@@ -105,16 +122,16 @@ class HubSpot:
             "company": person.company,
             **person.properties,
         }
-        properties = {name: value for name, value in traits.items() if value is not None}
+        properties = _short({name: value for name, value in traits.items() if value is not None})
         new = {"properties": {"email": person.email, **properties}, "associations": []}
         try:
-            return (await self._ask("POST", "/crm/v3/objects/contacts", _Record, json=new)).id
+            return (await self._api.ask("POST", CONTACTS, Record, json=new)).id
         except http.Rejected as error:
             if error.status != 409:
                 raise
-        path = f"/crm/v3/objects/contacts/{quote(person.email, safe='')}"
+        path = f"{CONTACTS}/{quote(person.email, safe='')}"
         method, body = ("PATCH", {"properties": properties}) if properties else ("GET", None)
-        return (await self._ask(method, path, _Record, params={"idProperty": "email"}, json=body)).id
+        return (await self._api.ask(method, path, Record, params={"idProperty": "email"}, json=body)).id
 
     async def task(self, crm_id: str, task: Task) -> str:
         """See ``Crm.task``; ``_once`` says how a key makes one task."""
@@ -144,181 +161,127 @@ class HubSpot:
         very same moment can still make two.
         """
         mark = f"[perennial {key}]"
-        path = f"/crm/v3/objects/contacts/{quote(crm_id, safe='')}"
-        contact = await self._ask("GET", path, _Record, params={"associations": kind})
-        linked = contact.associations.get(kind, _Links()).results
+        path = f"{CONTACTS}/{quote(crm_id, safe='')}"
+        contact = await self._api.ask("GET", path, Record, params={"associations": kind})
+        linked = contact.associations.get(kind, Links()).results
         newest = sorted({link.id for link in linked}, key=lambda id: (len(id), id))[-100:]
         if newest:
             wanted = {"inputs": [{"id": id} for id in newest], "properties": [field], "propertiesWithHistory": []}
-            found = await self._ask("POST", f"/crm/v3/objects/{kind}/batch/read", _Records, json=wanted)
+            found = await self._api.ask("POST", f"/crm/v3/objects/{kind}/batch/read", Records, json=wanted)
             for record in found.results:
                 if mark in unescape(record.properties.get(field) or ""):
                     return record.id
         link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": association}
         new = {
-            "properties": {**properties, field: escape(f"{text}\n\n{mark}", quote=False).replace("\n", "<br>")},
+            "properties": _short({**properties, field: escape(f"{text}\n\n{mark}", quote=False).replace("\n", "<br>")}),
             "associations": [{"to": {"id": crm_id}, "types": [link]}],
         }
-        return (await self._ask("POST", f"/crm/v3/objects/{kind}", _Record, json=new, idempotent=False)).id
+        return (await self._api.ask("POST", f"/crm/v3/objects/{kind}", Record, json=new, idempotent=False)).id
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        answer: type[http.Answer],
-        *,
-        params: Mapping[str, str] | None = None,
-        json: Any = None,
-        idempotent: bool = True,
-    ) -> http.Answer:
-        if not self._settings.access_token:
-            raise NeverAgain(self.name, "no access token is set (HUBSPOT_ACCESS_TOKEN)")
-        url = str(self._settings.base_url).rstrip("/") + path
-        headers = {"Authorization": f"Bearer {self._settings.access_token.get_secret_value().strip()}"}
-        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
-        return await http.call(self._client, _PROVIDER, request, answer, idempotent=idempotent)
+    async def stage(self, crm_id: str, stage: str) -> None:
+        """See ``Crm.stage``.
+
+        HubSpot's own funnel goes one way: a contact whom somebody has moved further than we would is left there.
+        """
+        name = self._settings.stage_property
+        value = self._stage_value(stage)
+        if value is None:
+            return
+        path = f"{CONTACTS}/{quote(crm_id, safe='')}"
+        stands = (await self._api.ask("GET", path, Record, params={"properties": name})).properties.get(name)
+        if stands == value or (name == "lifecyclestage" and _is_further(stands, value)):
+            return
+        await self._api.ask("PATCH", path, Record, json={"properties": {name: value}})
+
+    def _stage_value(self, stage: str) -> str | None:
+        if stage in self._settings.stage_values:
+            return self._settings.stage_values[stage]
+        if self._settings.stage_property != "lifecyclestage":
+            return stage
+        if stage not in _LIFECYCLE:
+            raise NeverAgain(self.name, "no such stage")
+        return _LIFECYCLE[stage]
+
+    async def tell(self, told: Told) -> str | None:
+        """See ``Sink.tell``.
+
+        Consent goes to the communication preferences, a segment to its static list, an erasure to HubSpot's own, and
+        anything else becomes a custom event. Whoever HubSpot cannot know, having no address and no id, is left out.
+        """
+        match told.type:
+            case "consent.withdrawn" | "message.unsubscribed" | "message.complained":
+                await self._preferences.withdraw(told)
+            case "consent.granted":
+                await self._preferences.grant(told)
+            case "segment.joined" | "segment.left":
+                await self._list(told)
+            case "contact.erased":
+                await self._erase(told)
+            case _:
+                await self._event(told)
+        return None
+
+    async def _list(self, told: Told) -> None:
+        list_id = self._settings.segment_lists.get(str(told.data.get("segment")))
+        if list_id is None:
+            return
+        joined, email = told.type == "segment.joined", told.known_as("email")
+        contact = told.known_as("hubspot")
+        if contact is None and email is not None:
+            contact = await (self.upsert(Person(email)) if joined else self._api.contact_with(email))
+        if contact is None:
+            return
+        path = f"/crm/v3/lists/{list_id}/memberships/{'add' if joined else 'remove'}"
+        answer = await self._api.ask("PUT", path, _Membership, json=[contact])
+        if joined and contact in answer.recordIdsMissing:
+            raise NeverAgain(self.name, "the contact is no longer there under this id")
+
+    async def _erase(self, told: Told) -> None:
+        if not self._settings.erase:
+            raise NeverAgain(self.name, "is not allowed to erase (HUBSPOT_ERASE)")
+        ids = [{"objectId": i.value} for i in told.identities if i.kind == "hubspot"]
+        addresses = [{"objectId": i.value, "idProperty": "email"} for i in told.identities if i.kind == "email"]
+        # By id HubSpot erases whatever addresses the contact has there, the same ones or others.
+        for body in ids or addresses:
+            try:
+                await self._api.ask("POST", f"{CONTACTS}/gdpr-delete", http.Unread, json=body)
+            except http.Rejected as error:
+                if error.status != 404:
+                    raise
+
+    async def _event(self, told: Told) -> None:
+        if self._settings.event_prefix is None:
+            raise NeverAgain(self.name, "no name for custom events is set (HUBSPOT_EVENT_PREFIX)")
+        contact, email = told.known_as("hubspot"), told.known_as("email")
+        if contact is None and email is None:
+            return
+        given = {name: told.data.get(name) for name in self._settings.event_properties}
+        body = {
+            "eventName": self._settings.event_prefix + re.sub(r"[^a-z0-9_]", "_", told.type),
+            # Within one kind of event HubSpot takes an id once.
+            "uuid": told.id,
+            "occurredAt": told.occurred_at.isoformat(),
+            "properties": _short({n: v if isinstance(v, str) else str(v) for n, v in given.items() if v is not None}),
+            **({"objectId": contact} if contact else {"email": email}),
+        }
+        await self._api.ask("POST", "/events/v3/send", http.Unread, json=body)
 
 
-class _Link(Body):
-    id: str
+class _Membership(Body):
+    recordIdsMissing: list[str] = Field(default_factory=list)
 
 
-class _Links(Body):
-    results: list[_Link] = Field(default_factory=list)
+def _is_further(stands: str | None, value: str) -> bool:
+    return stands in _FUNNEL and value in _FUNNEL and _FUNNEL.index(stands) > _FUNNEL.index(value)
 
 
-class _Record(Body):
-    id: str
-    properties: dict[str, str | None] = Field(default_factory=dict)
-    associations: dict[str, _Links] = Field(default_factory=dict)
-
-
-class _Records(Body):
-    results: list[_Record]
-
-
-_DELAYS = {
-    "SECONDLY": timedelta(seconds=1),
-    "TEN_SECONDLY_ROLLING": timedelta(seconds=10),
-    # The day's limit ends at midnight of the account's time zone, which we do not know.
-    "DAILY": timedelta(hours=1),
-}
-
-
-def _refusal(response: httpx.Response) -> http.Refusal:
-    body = http.body_of(response)
-    policy = body.get("policyName")
-    errors = body.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
-    request_id = body.get("correlationId")
-    return http.Refusal(
-        http.codes(body.get("category"), body.get("subCategory"), policy, first.get("code"), first.get("in")),
-        request_id if isinstance(request_id, str) else response.headers.get("x-hubspot-correlation-id"),
-        _DELAYS.get(policy) if isinstance(policy, str) else None,
-    )
-
-
-# 423: the record is locked for a moment. 477: the account is being moved, and Retry-After says for how long.
-_PROVIDER = http.Provider("hubspot", busy=frozenset({423, 429, 477, 503}), read=_refusal)
+def _short(properties: Mapping[str, str]) -> Mapping[str, str]:
+    """The properties, if HubSpot takes values of that length."""
+    for name, value in properties.items():
+        if len(value) > 65_536:
+            raise NeverAgain("hubspot", f"{name} is longer than 65,536 characters")
+    return properties
 
 
 def _milliseconds(moment: datetime) -> str:
     return str(int(moment.timestamp() * 1000))
-
-
-def _decoded(url: str) -> str:
-    """The URL as HubSpot signs it: these twelve escapes decoded, once, and no other."""
-    return re.sub("%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", lambda found: chr(int(found[1], 16)), url, flags=re.I)
-
-
-class _Batch(RootModel[list[Any]]):
-    """A list of up to a hundred items; one item on its own is a batch of one."""
-
-    @field_validator("root", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
-
-
-class _Kind(Body):
-    subscriptionType: str
-    objectTypeId: str | None = None
-
-    def name(self) -> str:
-        """``contact.creation``, also where the item comes in the generic form ``object.creation``."""
-        family, _, change = self.subscriptionType.partition(".")
-        named = {"0-1": "contact", "0-3": "deal"}.get(self.objectTypeId or "") if family == "object" else None
-        return f"{named or family}.{change}"
-
-
-class _Item(Body):
-    eventId: int
-    objectId: str
-    occurredAt: int = Field(ge=0, lt=253_370_764_800_000)  # ms, to the end of the year 9998
-    subscriptionId: int | None = None
-    portalId: int | None = None
-    changeSource: str | None = None
-    propertyName: str | None = None
-    propertyValue: str | None = None
-    primaryObjectId: str | None = None
-    mergedObjectIds: list[str] = Field(default_factory=list)
-    newObjectId: str | None = None
-
-    def say(self, type: str, who: Sequence[tuple[str, object]], data: Mapping[str, Any]) -> list[Event]:
-        parts = (self.portalId, self.subscriptionId, self.eventId, self.objectId, self.occurredAt)
-        source = {"change_source": self.changeSource} if self.changeSource else {}
-        return [
-            event(
-                type,
-                source=HubSpot.name,
-                # The event id alone is not unique; the attempt number differs on every repeat.
-                source_id="-".join(str(part) for part in parts),
-                occurred_at=_EPOCH + timedelta(milliseconds=self.occurredAt),
-                identities=identities(*who),
-                data={**data, **source},
-            )
-        ]
-
-
-def _created(item: _Item) -> list[Event]:
-    return item.say("contact.identified", [("hubspot", item.objectId)], {})
-
-
-def _contact_changed(item: _Item) -> list[Event]:
-    # A field that was emptied does not make us forget what we know.
-    if not item.propertyName or not item.propertyValue:
-        return []
-    trait = {"firstname": "first_name", "lastname": "last_name"}.get(item.propertyName, item.propertyName)
-    who = [("hubspot", item.objectId), ("email", item.propertyValue if trait == "email" else None)]
-    return item.say("contact.updated", who, {trait: item.propertyValue})
-
-
-def _merged(item: _Item) -> list[Event]:
-    kept = item.newObjectId or item.primaryObjectId or item.objectId
-    gone = dict.fromkeys(id for id in (item.primaryObjectId, *item.mergedObjectIds) if id and id != kept)
-    return item.say("contact.merged", [("hubspot", id) for id in (kept, *gone)], {"into": kept, "merged": list(gone)})
-
-
-def _erased(item: _Item) -> list[Event]:
-    return item.say("contact.erased", [("hubspot", item.objectId)], {})
-
-
-def _deal_changed(item: _Item) -> list[Event]:
-    # HubSpot names the deal and not its contacts, and a deal's number is no contact's.
-    if item.propertyName != "dealstage" or not item.propertyValue:
-        return []
-    return item.say("deal.stage_changed", [], {"deal_id": item.objectId, "stage": item.propertyValue})
-
-
-_READERS = {
-    "contact.creation": _created,
-    "contact.propertyChange": _contact_changed,
-    "contact.merge": _merged,
-    "contact.privacyDeletion": _erased,
-    "deal.propertyChange": _deal_changed,
-}
-
-
-def _events(item: object) -> list[Event]:
-    read = _READERS.get(_Kind.model_validate(item).name())
-    return read(_Item.model_validate(item)) if read else []

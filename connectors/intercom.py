@@ -213,7 +213,7 @@ class Intercom:
             **who,
         }
         try:
-            await self._ask("POST", "/events", _Nothing, json=happened)
+            await self._ask("POST", "/events", http.Unread, json=happened)
         except http.Rejected as error:
             if error.status != 404:
                 raise
@@ -300,14 +300,6 @@ class _Notes(Body):
 
 class _Made(Body):
     id: str
-
-
-class _Nothing(Body):
-    """An answer of 202 that says no more."""
-
-    @classmethod
-    def model_validate_json(cls, *_: Any, **__: Any) -> "_Nothing":
-        return cls()
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:

@@ -133,6 +133,14 @@ async def test_a_good_status_with_an_unreadable_body(body: bytes) -> None:
     assert type(await failure(Vendor(httpx.Response(400, content=body)), idempotent=True)) is http.Rejected
 
 
+@pytest.mark.parametrize("body", [b"", b'{"id": 7}', b"[]"])
+async def test_where_nothing_is_needed_of_an_answer_it_may_be_empty(body: bytes) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=body))
+    async with httpx.AsyncClient(transport=transport) as client:
+        request = client.build_request("POST", "https://vendor.example.com/things")
+        await http.call(client, PROVIDER, request, http.Unread, idempotent=False)
+
+
 async def test_no_error_quotes_a_token_or_prose() -> None:
     said = httpx.Response(400, json={"code": "no such person: alice@example.com, " + "x" * 60})
     assert "alice" not in str(await failure(Vendor(said), idempotent=True))

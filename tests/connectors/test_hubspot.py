@@ -247,6 +247,31 @@ def test_an_emptied_field_means_nothing(value: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("property", "purpose"),
+    [
+        ("hs_email_optout", "all"),
+        ("hs_email_optout_11", "promotional"),
+        ("hs_email_optout_12", "lifecycle"),
+        ("hs_email_optout_13", "all"),
+        ("hs_email_optout_99", "all"),
+    ],
+)
+def test_an_opt_out_withdraws_what_it_names_and_more_where_we_do_not_know_it(property: str, purpose: str) -> None:
+    hubspot = made(subscriptions={"promotional": [11, 13], "lifecycle": [12, 13]})
+    change = item("contact.propertyChange", propertyName=property, propertyValue="true")
+    (event,) = hubspot.parse(batch(change), NOW)
+    assert event.type == "consent.withdrawn"
+    assert (event.data["channel"], event.data["purpose"], event.data["evidence"]) == ("email", purpose, property)
+    assert who(event) == {("hubspot", "501")}
+    assert hubspot.parse(batch({**change, "attemptNumber": 4}), NOW) == [event]
+
+
+def test_an_opt_out_taken_back_is_no_consent() -> None:
+    change = item("contact.propertyChange", propertyName="hs_email_optout", propertyValue="false")
+    assert HUBSPOT.parse(batch(change), NOW) == []
+
+
+@pytest.mark.parametrize(
     ("fields", "into", "merged"),
     [
         ({"primaryObjectId": 1, "mergedObjectIds": [2, 3], "newObjectId": 9}, "9", ["1", "2", "3"]),
@@ -437,6 +462,16 @@ async def test_the_owner_of_a_task(crm: HubSpot) -> None:
     assert numbered["properties"]["hubspot_owner_id"] == "77"
     assert "hubspot_owner_id" not in named["properties"]
     assert named["properties"]["hs_task_body"].startswith("b<br><br>For Sales<br><br>[")
+
+
+@respx.mock
+async def test_a_text_hubspot_would_not_take_is_not_sent(crm: HubSpot) -> None:
+    account = Account()
+    with pytest.raises(NeverAgain, match="hs_task_body is longer"):
+        await crm.task("501", Task("k1", "t", "b" * 65_530, TASK.due))
+    with pytest.raises(NeverAgain, match="company is longer"):
+        await crm.upsert(Person("zoe@example.com", company="c" * 65_537))
+    assert account.kept["tasks"] == []
 
 
 @respx.mock
