@@ -23,12 +23,13 @@ import workflows.telling
 from activities.deliver import Deliver
 from activities.handoff import HandOff
 from activities.own_events import OwnEvents
+from activities.pace import Paces
 from activities.poll import Poll
 from activities.record import Record
 from activities.rollout import RollOut
 from activities.sweep import Sweep
 from activities.tell import Tell
-from connectors.configured import MissingCredentials, Outlets, outlets
+from connectors.configured import MissingCredentials, Outlets, Wiring, outlets
 from contacts import policy as policies
 from contacts import preferences
 from contacts.claims import Gate
@@ -107,14 +108,28 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
     )
 
 
+def wiring(policy: Policy) -> Wiring:
+    """Which system does what, as the policy says."""
+    carriers = policy.carriers.items()
+    return Wiring(
+        providers={c: [p.primary, *([p.fallback] if p.fallback else [])] for c, p in carriers},
+        crm=policy.systems.crm,
+        alert=policy.systems.alert,
+        told=list(dict.fromkeys(rule.to for rule in policy.outgoing)),
+        endpoints={endpoint.name: endpoint.url for endpoint in policy.endpoints},
+        asked=policy.polls,
+    )
+
+
 async def serve(settings: configuration.Settings, reach: Callable[..., Outlets]) -> None:
     """Runs the worker until SIGINT or SIGTERM; what is under way may finish."""
     if settings.database_url is None:
         raise configuration.WrongSetting("PERENNIAL_DATABASE_URL", "is required")
     production = settings.environment == "production"
     policy = policies.load(settings.policy_file)
-    out = reach(mail_from=settings.mail_from, production=production)
     engine = connect(settings.database_url.get_secret_value())
+    pace = Paces(engine).of
+    out = reach(wiring(policy), mail_from=settings.mail_from, production=production, pace=pace)
     client = await temporal.connect()
     options: dict[str, Any] = {}
     if settings.build_id is not None:

@@ -22,7 +22,7 @@ WITHOUT_LOCK = "CHAOS_WITHOUT_LOCK"
 """The variable that, set to 1, takes the row lock out of the gate: the drill must then fail."""
 
 
-def outlets(**_: Any) -> Outlets:
+def outlets(*_: Any, **__: Any) -> Outlets:
     """What the worker reaches the world through."""
     people = Recording()
     return Outlets(senders=couriers(os.environ[PROVIDER]), crm=people, alert=people)

@@ -190,7 +190,9 @@ class Told:
 class Sink(Protocol):
     """A system that is told what happened. ``policy.toml`` says of which events (``[[outgoing]]``)."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What the policy calls it."""
 
     async def tell(self, told: Told) -> str | None:
         """Tells it; returns the system's id of what it made, if it says one.

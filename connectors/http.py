@@ -15,9 +15,11 @@ A connection that fails is tried twice more within two seconds, for a blip shoul
 Nothing else is repeated here: Temporal's retry policy does that, with the provider's delay.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -94,7 +96,13 @@ def new_client(pace: Pace | None = None) -> httpx.AsyncClient:
         if pace is not None:
             await pace()
 
-    return httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3), event_hooks={"request": [keep]})
+    return httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3), event_hooks={"request": [keep]}, verify=_trust())
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Whom we trust: read from disk once, for all clients."""
+    return httpx.create_ssl_context()
 
 
 async def call(

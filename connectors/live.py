@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 import httpx
 from pydantic import AfterValidator, Field, HttpUrl, RootModel, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from connectors import http
+from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from contacts.events import Identity
 
@@ -23,17 +24,10 @@ def _plain(value: HttpUrl) -> HttpUrl:
     return value
 
 
-class LiveSettings(BaseSettings):
+class LiveSettings(Credentials):
     """``LIVE_*``. A name is asked for at ``url``/name; ``secret`` goes with every request, as a bearer token."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LIVE_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="LIVE_")
 
     url: Annotated[HttpUrl, AfterValidator(_plain)] | None = None
     secret: Annotated[SecretStr | None, Field(validate_default=True)] = None

@@ -14,11 +14,13 @@ from typing import ClassVar, Literal, Self
 
 import aiosmtplib
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from connectors import mail
 from connectors.base import Accepted, Message
+from connectors.credentials import Credentials
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.http import Pace
 
 Step = Literal["connect", "from", "to", "data"]
 
@@ -35,7 +37,7 @@ _HEADERS.map_to_type("list-unsubscribe", _Unfolded)
 _HEADERS.map_to_type("feedback-id", _Unfolded)
 
 
-class SmtpSettings(BaseSettings):
+class SmtpSettings(Credentials):
     """Where mail goes out: ``SMTP_*``.
 
     Attributes:
@@ -47,14 +49,7 @@ class SmtpSettings(BaseSettings):
         timeout: Seconds to wait for any one answer.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="SMTP_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="SMTP_")
 
     host: str | None = None
     tls: Literal["starttls", "tls", "none"] = "starttls"
@@ -81,12 +76,13 @@ class Smtp:
     idempotent: ClassVar[bool] = False
     can_look_up: ClassVar[bool] = False
 
-    def __init__(self, settings: SmtpSettings, from_address: str) -> None:
+    def __init__(self, settings: SmtpSettings, from_address: str, pace: Pace | None = None) -> None:
         """Keeps the settings; connects to nothing.
 
         Args:
             settings: The relay.
             from_address: The sender, as ``Name <address>`` or an address alone.
+            pace: Kept before every message.
 
         Raises:
             ValueError: There is no host, or ``from_address`` holds no address.
@@ -94,6 +90,7 @@ class Smtp:
         if settings.host is None:
             raise ValueError("SMTP_HOST is not set")
         self._settings = settings
+        self._pace = pace
         self._from = mail.sender(from_address)
         self._domain = settings.message_id_domain or self._from.domain
 
@@ -109,6 +106,8 @@ class Smtp:
         composed = compose(message, self._from, self._domain)
         wide = not message.to.isascii()
         body = composed.as_bytes(policy=SMTPUTF8 if wide else SMTP)
+        if self._pace is not None:
+            await self._pace()
         client = self._client()
         step: Step = "connect"
         try:

@@ -227,6 +227,44 @@ class Breaker(_Part):
     times_usual: Annotated[float, Field(ge=1)]
 
 
+Connector = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Provider(_Part):
+    """Who carries a channel's messages.
+
+    Attributes:
+        primary: A connector, or ``errands``: a colleague who is given a task in the CRM.
+        fallback: Who stands in for it in an outage.
+        outage: What to do then. ``fall_back``: the other one carries them. ``drop``: a message waits as long as it is
+            worth sending. ``wait``: one that the gate let out in time goes out in the end, however long it takes.
+        after_minutes: So long nothing but failures is an outage.
+    """
+
+    primary: Connector
+    fallback: Connector | None = None
+    outage: Literal["wait", "fall_back", "drop"] = "drop"
+    after_minutes: Annotated[float, Field(ge=0, le=1440)] = 5
+
+    @model_validator(mode="after")
+    def _somebody_stands_in(self) -> Self:
+        if (self.outage == "fall_back") != (self.fallback is not None):
+            raise ValueError("outage = fall_back and fallback belong together")
+        if self.fallback == self.primary:
+            raise ValueError("fallback must be another one than primary")
+        return self
+
+
+_ERRANDS: tuple[Channel, ...] = ("call", "note", "gift", "mail")
+
+
+class Systems(_Part):
+    """Which connector is the CRM, and which one alerts the people who work here."""
+
+    crm: Connector = "hubspot"
+    alert: Connector = "slack"
+
+
 class Endpoint(_Part):
     """An address of another system that is told what happened, signed as Standard Webhooks are.
 
@@ -474,6 +512,7 @@ class Policy(_Part):
         version: A fingerprint of the text, kept with every decision made under it.
         channels: For each role the order in which a message's channels are tried.
         cooldown_days: How long after entering a journey a contact enters it anew, where that is not what its card says.
+        providers: By channel, who carries its messages, where it is not who usually does; see ``carriers``.
         polls: Connectors that are asked what happened.
     """
 
@@ -500,9 +539,17 @@ class Policy(_Part):
     echo_days: Days = 2
     breaker: Breaker
     frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
+    providers: dict[Channel, Provider] = Field(default_factory=dict)
+    systems: Systems = Systems()
     endpoints: Annotated[tuple[Endpoint, ...], Field(alias="endpoint")] = ()
     outgoing: tuple[Outgoing, ...] = ()
-    polls: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
+    polls: tuple[Connector, ...] = ()
+
+    @property
+    def carriers(self) -> dict[Channel, Provider]:
+        """Who carries the messages of every channel that has somebody; mail and colleagues have, if nothing is said."""
+        usual = {"email": Provider(primary="smtp"), **dict.fromkeys(_ERRANDS, Provider(primary="errands"))}
+        return {**usual, **self.providers}
 
     @model_validator(mode="after")
     def _endpoints_are_there(self) -> Self:

@@ -25,12 +25,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from connectors import configured
 from connectors.base import Refused, Request, Source
 from connectors.cloudevents import CloudEvents
-from connectors.hubspot import HubSpot, HubSpotSettings
-from connectors.stripe import Stripe, StripeSettings
+from connectors.configured import Known, Place
 from connectors.track import Track
-from connectors.zendesk import Zendesk, ZendeskSettings
 from contacts.events import Event, PartlyUnderstood
 from ops.output import Failure
 
@@ -134,10 +133,12 @@ def _cloudevents(given: Mapping[str, Any]) -> CloudEvents:
     return CloudEvents(door.events_secret, door.write_keys)
 
 
+def _known(known: Known) -> Callable[[Mapping[str, Any]], Source]:
+    return lambda given: known.make(only(known.settings, given), Place())
+
+
 CONNECTORS: Mapping[str, Callable[[Mapping[str, Any]], Source]] = {
-    "stripe": lambda given: Stripe(only(StripeSettings, given)),
-    "hubspot": lambda given: HubSpot(only(HubSpotSettings, given)),
-    "zendesk": lambda given: Zendesk(only(ZendeskSettings, given)),
+    **{name: _known(configured.CONNECTORS[name]) for name in configured.SOURCES},
     "track": lambda given: Track(_OwnDoors.model_validate(given).write_keys),
     "cloudevents": _cloudevents,
 }

@@ -237,7 +237,7 @@ def test_every_source_there_is_can_be_checked() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"connector": "stripes"}, "connector: no connector 'stripes'; there is stripe, hubspot"),
+        ({"connector": "stripes"}, "connector: no connector 'stripes'; there is activecampaign, calendly"),
         ({"connector": None}, "connector: should be a valid string"),
         ({"url": 1}, "url"),
         ({"headers": []}, "headers"),

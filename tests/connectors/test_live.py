@@ -13,7 +13,7 @@ from tenacity import wait_none
 
 from connectors import http
 from connectors.base import LiveFacts
-from connectors.configured import MissingCredentials, outlets
+from connectors.configured import MissingCredentials, Wiring, outlets
 from connectors.errors import ConnectorError, NeverAgain
 from connectors.live import Live, LiveSettings
 from contacts.events import identities
@@ -130,15 +130,15 @@ def test_an_endpoint_on_this_machine_needs_no_tls(url: str) -> None:
 
 def test_it_is_configured_by_two_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    assert outlets(mail_from="a@example.com", production=False).live is None
+    assert outlets(Wiring({}), mail_from="a@example.com", production=False).live is None
     monkeypatch.setenv("LIVE_URL", URL)
     with pytest.raises(MissingCredentials) as missing:
-        outlets(mail_from="a@example.com", production=False)
+        outlets(Wiring({}), mail_from="a@example.com", production=False)
     assert str(missing.value) == "LIVE_SECRET: is required where LIVE_URL is set"
     monkeypatch.setenv("LIVE_SECRET", SECRET)
-    found = outlets(mail_from="a@example.com", production=False)
+    found = outlets(Wiring({}), mail_from="a@example.com", production=False)
     assert isinstance(found.live, Live)
     assert SECRET not in repr(found)
     monkeypatch.setenv("LIVE_URL", "http://app.example.com")
     with pytest.raises(MissingCredentials, match=r"^LIVE_URL: must be https"):
-        outlets(mail_from="a@example.com", production=False)
+        outlets(Wiring({}), mail_from="a@example.com", production=False)
