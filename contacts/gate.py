@@ -295,7 +295,8 @@ def quiet(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     if not clock.hours.quiet:
         return Passed()
     if clock.hours.are_quiet(clock.local):
-        return clock.wait("quiet_hours")
+        until, seen = clock.until_open()
+        return Wait("quiet_hours", until, inputs=seen)
     return Passed({"clock": clock.inputs, "quiet": [f"{h.start:%H:%M}-{h.end:%H:%M}" for h in clock.hours.quiet]})
 
 
@@ -305,7 +306,8 @@ def windowed(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     if not clock.hours.windows:
         return Passed()
     if not clock.hours.in_window(clock.local):
-        return clock.wait("send_window")
+        until, seen = clock.until_open()
+        return Wait("send_window", until, inputs=seen)
     around = [w for w in clock.hours.windows if w.around(clock.local)]
     return Passed({"clock": clock.inputs, "windows": [f"{w.start:%H:%M}-{w.end:%H:%M}" for w in around]})
 
@@ -326,10 +328,10 @@ class _Clock:
         shown = {"local": self.local.isoformat(), "timezone": self._zone.key}
         return shown if self._own else {**shown, "assumed": True}
 
-    def wait(self, reason: str) -> Wait:
-        """Until the quiet is over and a window is open."""
+    def until_open(self) -> tuple[datetime, dict[str, Any]]:
+        """When the quiet is over and a window is open, and with that what was looked at."""
         until = hours.opens(self.hours, self._now, self._zone)
-        return Wait(reason, until, inputs={**self.inputs, "until": until.isoformat()})
+        return until, {**self.inputs, "until": until.isoformat()}
 
 
 def capped(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:

@@ -16,7 +16,7 @@ from contacts.facts import Facts
 from contacts.gate import Check, Drop, Passed, Past, Situation, Wait
 from contacts.policy import Policy
 from contacts.specs import Card, Happening
-from ops.explain import REASONS
+from ops.explain_words import REASONS
 from ops.verify.findings import Finding
 from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
 
