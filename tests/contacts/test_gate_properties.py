@@ -1,0 +1,357 @@
+"""Whatever the policy, the history, the zone and the clocks: who follows the gate breaks no rule and always ends.
+
+Several journeys of one contact ask at random times, each again when it is told to or when what held it is over. Every
+answer is compared with what ``gate_oracle`` works out from the history by itself: first with the gate as a function,
+then with the real transaction, many asking at once.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from uuid import uuid4
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from contacts.facts import Facts, Happening, apply, mailed
+from contacts.gate import Ask, Drop, Past, Pause, Send, Situation, Wait, Waiting, decide
+from contacts.policy import (
+    WEEK,
+    Cap,
+    Experiment,
+    Policy,
+    Priority,
+    QuietHours,
+    SendWindow,
+    StatedCap,
+    Tier,
+)
+from tests.contacts.gate_oracle import (
+    MAIL,
+    NUMBER,
+    RELEASES,
+    Answer,
+    Halt,
+    Seen,
+    Told,
+    Wish,
+    is_quiet,
+    is_within,
+    windows_exceeded,
+)
+from tests.contacts.support import changed
+
+JOURNEYS = ("a", "b", "c", "d")
+MOST_ASKS = 400
+"""Once for each day of a hold, each opening of the hours, each slot another takes: nothing here needs more."""
+
+# Clocks that are changed, in both hemispheres; offsets of half and three quarters of an hour; none at all.
+ZONES = (
+    None, "UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Chatham",
+    "America/Santiago", "Asia/Kathmandu", "Asia/Kolkata", "Australia/Eucla", "Africa/Casablanca", "Pacific/Kiritimati",
+)  # fmt: skip
+STARTS = [datetime(2026, *day, tzinfo=UTC) for day in ((1, 14), (3, 6), (3, 27), (4, 2), (9, 25), (10, 2), (10, 22))]
+
+
+# Policies
+
+minutes = st.integers
+some_channels = st.lists(st.sampled_from(["email", "sms"]), min_size=1, unique=True).map(tuple)
+some_purposes = st.lists(st.sampled_from(["promotional", "lifecycle", "transactional"]), min_size=1, unique=True).map(
+    tuple
+)
+quarters = st.builds(time, st.integers(0, 23), st.sampled_from([0, 15, 30, 45]))
+spans = st.sampled_from([0.25, 0.5, 1, 1.5, 2, 3, 5])
+
+nights = st.builds(
+    lambda channels, purposes, ends: QuietHours(channels=channels, purposes=purposes, start=ends[0], end=ends[1]),
+    some_channels,
+    some_purposes,
+    st.tuples(quarters, quarters).filter(lambda ends: ends[0] != ends[1]),
+)
+windows = st.builds(
+    lambda channels, purposes, start, end, days: SendWindow(
+        channels=channels, purposes=purposes, start=start, end=end, days=days
+    ),
+    some_channels,
+    some_purposes,
+    quarters,
+    quarters,
+    st.lists(st.sampled_from(WEEK), min_size=2, unique=True).map(tuple),
+)
+caps = st.builds(
+    lambda channels, purposes, most, days: Cap(channels=channels, purposes=purposes, max=most, days=days),
+    some_channels,
+    some_purposes,
+    st.integers(1, 2),
+    spans,
+)
+stated = st.builds(
+    lambda channels, most, days: StatedCap(channels=channels, purposes=("promotional",), max=most, days=days),
+    some_channels,
+    st.integers(1, 2),
+    spans,
+)
+tiers = st.lists(
+    st.one_of(
+        st.builds(Tier, name=st.just("t"), after_days=spans, max=st.integers(1, 2), days=spans, journeys=st.just(())),
+        st.builds(Tier, name=st.just("t"), after_days=spans, journeys=st.just(("d",))),
+    ),
+    max_size=2,
+).map(tuple)
+experiments = st.builds(Experiment, name=st.sampled_from("xyzw"), journeys=st.just(("b",)), hold_out=st.just(0.5))
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> dict[str, Any]:
+    hours = {"quiet_hours": tuple(draw(st.lists(nights, max_size=2))), "send_windows": ()}
+    if draw(st.booleans()):
+        hours["send_windows"] = tuple(draw(st.lists(windows, min_size=1, max_size=2)))
+    assume(leaves_time(**hours))
+    return {
+        **hours,
+        "caps": tuple(draw(st.lists(caps, max_size=2))),
+        "frequency": draw(st.dictionaries(st.just("weekly"), stated)),
+        "tiers": draw(tiers),
+        "priority": Priority(
+            journeys=tuple(draw(st.permutations(JOURNEYS))[: draw(st.integers(0, 4))]),
+            hold_hours=draw(st.sampled_from([0.25, 1, 6])),
+        ),
+        "experiments": tuple(draw(st.lists(experiments, max_size=1))),
+        "echo_days": draw(spans),
+        "hold_days": {"operator": draw(spans), "conversation": draw(spans)},
+    }
+
+
+def leaves_time(quiet_hours: tuple[QuietHours, ...], send_windows: tuple[SendWindow, ...]) -> bool:
+    """Whether every kind of touch has some time of the week; no other policy can be loaded."""
+    week = [datetime(2001, 1, 1) + timedelta(minutes=15 * n) for n in range(7 * 96)]  # noqa: DTZ001
+    for channel in ("email", "sms"):
+        for purpose in ("promotional", "lifecycle", "transactional"):
+            quiet = [q for q in quiet_hours if channel in q.channels and purpose in q.purposes]
+            open_ = [w for w in send_windows if channel in w.channels and purpose in w.purposes]
+            if not any(
+                (not open_ or any(is_within(local, w) for w in open_)) and not any(is_quiet(local, q) for q in quiet)
+                for local in week
+            ):
+                return False
+    return True
+
+
+# Histories
+
+
+@dataclass
+class World:
+    """Everything that will happen to one contact, and what their journeys want to send."""
+
+    changes: Mapping[str, Any]
+    zone: str | None
+    start: datetime
+    history: list[Told]
+    halts: list[Halt]
+    wishes: list[Wish]
+    contact_id: str = "c-1"
+    seconds: int = 0
+
+    @property
+    def first(self) -> Told:
+        """What makes them reachable, long before."""
+        known = {"email": MAIL, "phone": NUMBER}
+        zone = {"timezone": self.zone} if self.zone else {}
+        return Told(self.start - timedelta(days=40), "contact.updated", {**known, **zone})
+
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "page": ("page.viewed", {"page": "home"}),
+    "read": ("message.opened", {"machine": False}),
+    "machine": ("message.opened", {"machine": True}),
+    "bounce": ("message.bounced", {"address": MAIL, "permanent": True}),
+    "complaint": ("message.complained", {"address": MAIL}),
+    "out": ("message.unsubscribed", {"channel": "email"}),
+    "no mail": ("consent.withdrawn", {"channel": "email", "purpose": "promotional"}),
+    "no more": ("consent.withdrawn", {"channel": "all"}),
+    "yes mail": ("consent.granted", {"channel": "email", "purpose": "promotional"}),
+    "yes": ("consent.granted", {"channel": "all"}),
+    "ticket": ("ticket.opened", {"ticket_id": "7"}),
+    "solved": ("ticket.solved", {"ticket_id": "7"}),
+    "ticket too": ("ticket.opened", {"ticket_id": "8"}),
+    "solved too": ("ticket.solved", {"ticket_id": "8"}),
+    "talks": ("conversation.started", {"conversation_id": "1"}),
+    "talked": ("conversation.ended", {"conversation_id": "1"}),
+    "held": ("hold.opened", {"hold_id": "h"}),
+    "let go": ("hold.released", {"hold_id": "h"}),
+    "pause": ("contact.paused", {"days": 3}),
+    "resumed": ("contact.resumed", {}),
+    "weekly": ("contact.updated", {"frequency": "weekly"}),
+    "moves": ("contact.updated", {"timezone": "Asia/Kathmandu"}),
+    "over": ("custom.over", {"journey": "a"}),
+    "erased": ("contact.erased", {}),
+}
+OFTEN = [
+    "page",
+    "read",
+    "machine",
+    "machine",
+    "ticket",
+    "solved",
+    "talks",
+    "talked",
+    "held",
+    "let go",
+    "pause",
+    "weekly",
+]
+
+
+@st.composite
+def worlds(draw: st.DrawFn, wishes: int = 8) -> World:
+    # Seconds keep asks off the quarters, where events are; some are on them, where hours begin and end.
+    start = draw(st.sampled_from(STARTS)) + timedelta(minutes=15 * draw(st.integers(0, 95)))
+
+    def moment(first: int, last: int) -> datetime:
+        return start + timedelta(minutes=15 * draw(st.integers(first, last)))
+
+    allowed = draw(st.sampled_from(["all", "all", "all", "email", "none"]))
+    history = [Told(start - timedelta(days=30), "consent.granted", {"channel": allowed})] if allowed != "none" else []
+    for kind in draw(st.lists(st.one_of(st.sampled_from(OFTEN), st.sampled_from(sorted(KINDS))), max_size=7)):
+        type, data = KINDS[kind]
+        history.append(Told(moment(-96, 8 * 96), type, data))
+    halts = [
+        Halt(scope, name, begins, begins + timedelta(minutes=15 * draw(st.integers(1, 4 * 96))))
+        for scope, name in draw(
+            st.lists(st.sampled_from([("all", ""), ("channel", "email"), ("journey", "b")]), max_size=2, unique=True)
+        )
+        for begins in [moment(0, 6 * 96)]
+    ]
+    asked = [
+        Wish(
+            key=f"k{n}",
+            journey=draw(st.sampled_from(JOURNEYS)),
+            template=draw(st.sampled_from("uvwxyz")),
+            channel=draw(st.sampled_from(["email", "email", "sms"])),
+            purpose=draw(st.sampled_from(["promotional", "promotional", "promotional", "lifecycle", "transactional"])),
+            at=moment(-3 * 96, 6 * 96) + timedelta(seconds=draw(st.sampled_from([0, 0, 1, 450]))),
+            worth=timedelta(minutes=draw(st.sampled_from([20, 6 * 60, 24 * 60, 4 * 24 * 60, 9 * 24 * 60]))),
+            ends=draw(st.sampled_from(["sent", "sent", "sent", "unknown", "failed", "claimed", "given back"])),
+        )
+        for n in range(draw(st.integers(2, wishes)))
+    ]
+    history.sort(key=lambda event: event.at)
+    return World(
+        draw(policies()), draw(st.sampled_from(ZONES)), start, history, halts, asked, f"c-{draw(st.integers(0, 9))}"
+    )
+
+
+# The gate as a function
+
+
+def as_ask(wish: Wish, now: datetime) -> Ask:
+    return Ask(wish.key, wish.template, wish.channel, wish.purpose, wish.journey, now, wish.valid_until)
+
+
+def as_answer(verdict: Send | Wait | Drop) -> Answer:
+    match verdict:
+        case Send():
+            return Answer("send")
+        case Wait():
+            return Answer("wait", verdict.reason, verdict.until, verdict.hold)
+        case Drop():
+            because = verdict.inputs.get("because") if verdict.reason == "valid_for" else None
+            return Answer("drop", verdict.reason, because=because)
+
+
+def inputs_agree(seen: Seen, wish: Wish, now: datetime, inputs: Mapping[str, Any]) -> bool:
+    """Whether a touch that went out keeps how full the windows were."""
+    return [cap["in_window"] for cap in inputs.get("caps", [])] == seen.counts(wish, now)
+
+
+@dataclass
+class Life:
+    """Plays a world against ``decide``."""
+
+    world: World
+    policy: Policy
+    asks: Counter[str] = field(default_factory=Counter)
+    ends: dict[str, Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.seen = Seen(self.policy, self.world.contact_id)
+        self.facts = Facts(self.world.contact_id)
+        self.due = {wish.key: wish.at for wish in self.world.wishes}
+        self.waits_for: dict[str, str] = {}
+
+    def play(self) -> "Life":
+        wishes = {wish.key: wish for wish in self.world.wishes}
+        moments: list[tuple[datetime, int, Any]] = [(event.at, 0, event) for event in self.world.history]
+        moments += [(halt.begins, 1, halt) for halt in self.world.halts]
+        moments += [(halt.ends, 2, halt) for halt in self.world.halts]
+        ahead = [(self.world.first.at, 0, self.world.first), *sorted(moments, key=lambda m: m[:2])]
+        while self.due or ahead:
+            key = min(self.due, key=lambda k: (self.due[k], k), default=None)
+            if ahead and (key is None or ahead[0][0] <= self.due[key]):
+                self._happens(*ahead.pop(0))
+            elif key is not None:
+                self._ask(wishes[key], self.due.pop(key))
+        return self
+
+    def _happens(self, now: datetime, kind: int, what: Any) -> None:
+        if kind == 0:
+            self.seen.hear(what)
+            self.facts = apply(self.facts, Happening(uuid4().hex, what.type, what.at, what.data), self.policy)
+            over = what.type in RELEASES or what.type == "contact.resumed"
+        elif kind == 1:
+            self.seen.halts.append(what)
+            over = False
+        else:
+            self.seen.halts.remove(what)
+            over = True
+        for key in list(self.waits_for) if over else ():
+            self.due[key] = now
+
+    def _ask(self, wish: Wish, now: datetime) -> None:
+        self.asks[wish.key] += 1
+        assert self.asks[wish.key] < MOST_ASKS, f"{wish} never ends"
+        self.waits_for.pop(wish.key, None)
+        seen = self.seen
+        past = [Past(k, s.channel, s.purpose, s.at, s.template) for k, s in seen.slots.items()]  # type: ignore[arg-type]
+        waiting = [
+            Waiting(k, q.wish.journey, q.wish.channel, q.wish.purpose, q.until, q.wish.valid_until)
+            for k, q in seen.queue.items()
+        ]
+        halts = [Pause(h.scope, h.name, "r") for h in seen.halts]  # type: ignore[arg-type]
+        ended_by = "custom.over" if wish.journey in seen.over else None
+        verdict = decide(as_ask(wish, now), Situation(self.facts, ended_by, past, waiting, halts), self.policy)
+        answer = as_answer(verdict)
+        assert answer == seen.expected(wish, now), f"{wish} at {now}"
+        if isinstance(verdict, Send):
+            assert inputs_agree(seen, wish, now, verdict.inputs)
+        seen.answered(wish, now, answer)
+        if answer.verdict == "wait":
+            assert answer.until is not None
+            assert now < answer.until <= wish.valid_until
+            self.due[wish.key] = answer.until
+            if answer.hold is not None:
+                self.waits_for[wish.key] = answer.hold
+            return
+        self.ends[wish.key] = answer
+        if answer.verdict == "send":
+            seen.settled(wish, now)
+            if wish.ends == "sent" and wish.channel == "email":
+                self.facts = mailed(self.facts, now)
+            if wish.ends == "given back":
+                # The provider was busy; it is tried again a little later.
+                again = replace(wish, ends="sent")
+                self.world.wishes[[w.key for w in self.world.wishes].index(wish.key)] = again
+                self._ask(again, now + timedelta(minutes=1))
+
+
+@given(worlds())
+@settings(max_examples=300)
+def test_every_answer_is_right_no_rule_is_broken_and_everything_ends(policy: Policy, world: World) -> None:
+    life = Life(world, changed(policy, **world.changes)).play()
+    assert life.ends.keys() == {wish.key for wish in world.wishes}
+    assert all(answer.verdict == "send" or answer.reason for answer in life.ends.values())
+    assert windows_exceeded(life.policy, list(life.seen.slots.values())) == []
