@@ -5,6 +5,7 @@ answer is compared with what ``gate_oracle`` works out from the history by itsel
 then with the real transaction, many asking at once.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,22 +13,20 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import uuid4
 
-from hypothesis import assume, given, settings
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from contacts import database, pauses, tables
+from contacts.claims import Claim, Gate
+from contacts.events import Event
 from contacts.facts import Facts, Happening, apply, mailed
 from contacts.gate import Ask, Drop, Past, Pause, Send, Situation, Wait, Waiting, decide
-from contacts.policy import (
-    WEEK,
-    Cap,
-    Experiment,
-    Policy,
-    Priority,
-    QuietHours,
-    SendWindow,
-    StatedCap,
-    Tier,
-)
+from contacts.intake import Intake
+from contacts.policy import WEEK, Cap, Experiment, Policy, Priority, QuietHours, SendWindow, StatedCap, Tier
+from contacts.specs import Card, on
+from ops import engines
 from tests.contacts.gate_oracle import (
     MAIL,
     NUMBER,
@@ -41,7 +40,7 @@ from tests.contacts.gate_oracle import (
     is_within,
     windows_exceeded,
 )
-from tests.contacts.support import changed
+from tests.contacts.support import a_run, card, changed, rows, told
 
 JOURNEYS = ("a", "b", "c", "d")
 MOST_ASKS = 400
@@ -57,7 +56,6 @@ STARTS = [datetime(2026, *day, tzinfo=UTC) for day in ((1, 14), (3, 6), (3, 27),
 
 # Policies
 
-minutes = st.integers
 some_channels = st.lists(st.sampled_from(["email", "sms"]), min_size=1, unique=True).map(tuple)
 some_purposes = st.lists(st.sampled_from(["promotional", "lifecycle", "transactional"]), min_size=1, unique=True).map(
     tuple
@@ -105,21 +103,24 @@ experiments = st.builds(Experiment, name=st.sampled_from("xyzw"), journeys=st.ju
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> dict[str, Any]:
-    hours = {"quiet_hours": tuple(draw(st.lists(nights, max_size=2))), "send_windows": ()}
-    if draw(st.booleans()):
-        hours["send_windows"] = tuple(draw(st.lists(windows, min_size=1, max_size=2)))
-    assume(leaves_time(**hours))
+def policies(draw: st.DrawFn, crowded: bool) -> dict[str, Any]:
+    """Random rules; where many messages compete, with windows that are full and without hours that hide it."""
+    hours: dict[str, Any] = {"quiet_hours": (), "send_windows": ()}
+    if not crowded or draw(st.booleans()):
+        hours["quiet_hours"] = tuple(draw(st.lists(nights, max_size=2)))
+        if draw(st.booleans()):
+            hours["send_windows"] = tuple(draw(st.lists(windows, min_size=1, max_size=2)))
+        assume(leaves_time(**hours))
     return {
         **hours,
-        "caps": tuple(draw(st.lists(caps, max_size=2))),
-        "frequency": draw(st.dictionaries(st.just("weekly"), stated)),
+        "caps": tuple(draw(st.lists(caps, min_size=1 if crowded else 0, max_size=2))),
+        "frequency": draw(st.dictionaries(st.just("weekly"), stated, min_size=1 if crowded else 0)),
         "tiers": draw(tiers),
         "priority": Priority(
-            journeys=tuple(draw(st.permutations(JOURNEYS))[: draw(st.integers(0, 4))]),
+            journeys=tuple(draw(st.permutations(JOURNEYS))[: draw(st.integers(2 if crowded else 0, 4))]),
             hold_hours=draw(st.sampled_from([0.25, 1, 6])),
         ),
-        "experiments": tuple(draw(st.lists(experiments, max_size=1))),
+        "experiments": () if crowded else tuple(draw(st.lists(experiments, max_size=1))),
         "echo_days": draw(spans),
         "hold_days": {"operator": draw(spans), "conversation": draw(spans)},
     }
@@ -153,8 +154,7 @@ class World:
     history: list[Told]
     halts: list[Halt]
     wishes: list[Wish]
-    contact_id: str = "c-1"
-    seconds: int = 0
+    contact_id: str
 
     @property
     def first(self) -> Told:
@@ -190,6 +190,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "over": ("custom.over", {"journey": "a"}),
     "erased": ("contact.erased", {}),
 }
+MILD = ["page", "read", "machine", "weekly", "weekly", "moves", "held", "let go", "talks"]
+"""What leaves room for others' messages to be in the way."""
 OFTEN = [
     "page",
     "read",
@@ -207,42 +209,51 @@ OFTEN = [
 
 
 @st.composite
-def worlds(draw: st.DrawFn, wishes: int = 8) -> World:
-    # Seconds keep asks off the quarters, where events are; some are on them, where hours begin and end.
+def worlds(draw: st.DrawFn) -> World:
+    crowded = draw(st.booleans())
     start = draw(st.sampled_from(STARTS)) + timedelta(minutes=15 * draw(st.integers(0, 95)))
 
     def moment(first: int, last: int) -> datetime:
         return start + timedelta(minutes=15 * draw(st.integers(first, last)))
 
-    allowed = draw(st.sampled_from(["all", "all", "all", "email", "none"]))
+    allowed = "all" if crowded else draw(st.sampled_from(["all", "all", "all", "email", "none"]))
     history = [Told(start - timedelta(days=30), "consent.granted", {"channel": allowed})] if allowed != "none" else []
-    for kind in draw(st.lists(st.one_of(st.sampled_from(OFTEN), st.sampled_from(sorted(KINDS))), max_size=7)):
+    kinds = st.sampled_from(MILD) if crowded else st.one_of(st.sampled_from(OFTEN), st.sampled_from(sorted(KINDS)))
+    for kind in draw(st.lists(kinds, max_size=4 if crowded else 7)):
         type, data = KINDS[kind]
         history.append(Told(moment(-96, 8 * 96), type, data))
     halts = [
         Halt(scope, name, begins, begins + timedelta(minutes=15 * draw(st.integers(1, 4 * 96))))
         for scope, name in draw(
-            st.lists(st.sampled_from([("all", ""), ("channel", "email"), ("journey", "b")]), max_size=2, unique=True)
+            st.lists(
+                st.sampled_from([("all", ""), ("channel", "email"), ("journey", "b")]),
+                max_size=0 if crowded else 2,
+                unique=True,
+            )
         )
         for begins in [moment(0, 6 * 96)]
     ]
-    asked = [
+    purposes = ["promotional"] * 3 + ["lifecycle"] + ([] if crowded else ["transactional"])
+    wishes = [
         Wish(
             key=f"k{n}",
             journey=draw(st.sampled_from(JOURNEYS)),
-            template=draw(st.sampled_from("uvwxyz")),
+            template=f"t{n}" if crowded else draw(st.sampled_from("uvwxyz")),
             channel=draw(st.sampled_from(["email", "email", "sms"])),
-            purpose=draw(st.sampled_from(["promotional", "promotional", "promotional", "lifecycle", "transactional"])),
-            at=moment(-3 * 96, 6 * 96) + timedelta(seconds=draw(st.sampled_from([0, 0, 1, 450]))),
-            worth=timedelta(minutes=draw(st.sampled_from([20, 6 * 60, 24 * 60, 4 * 24 * 60, 9 * 24 * 60]))),
+            purpose=draw(st.sampled_from(purposes)),
+            # Seconds keep asks off the quarters, where events are; some are on them, where hours begin and end.
+            at=moment(-96 if crowded else -3 * 96, (1 if crowded else 6) * 96)
+            + timedelta(seconds=draw(st.sampled_from([0, 0, 1, 450]))),
+            worth=timedelta(
+                hours=draw(st.sampled_from([9 * 24, 12 * 24] if crowded else [0.3, 6, 24, 4 * 24, 9 * 24]))
+            ),
             ends=draw(st.sampled_from(["sent", "sent", "sent", "unknown", "failed", "claimed", "given back"])),
         )
-        for n in range(draw(st.integers(2, wishes)))
+        for n in range(draw(st.integers(4 if crowded else 2, 8)))
     ]
     history.sort(key=lambda event: event.at)
-    return World(
-        draw(policies()), draw(st.sampled_from(ZONES)), start, history, halts, asked, f"c-{draw(st.integers(0, 9))}"
-    )
+    who = f"c-{draw(st.integers(0, 9))}"
+    return World(draw(policies(crowded)), draw(st.sampled_from(ZONES)), start, history, halts, wishes, who)
 
 
 # The gate as a function
@@ -355,3 +366,180 @@ def test_every_answer_is_right_no_rule_is_broken_and_everything_ends(policy: Pol
     assert life.ends.keys() == {wish.key for wish in world.wishes}
     assert all(answer.verdict == "send" or answer.reason for answer in life.ends.values())
     assert windows_exceeded(life.policy, list(life.seen.slots.values())) == []
+
+
+# The real transaction
+
+
+def cards() -> tuple[Card, ...]:
+    """Journeys that nothing starts here, each ended by its own event."""
+    return tuple(card(name, exits=on("custom.over", journey=name)) for name in JOURNEYS)
+
+
+@dataclass
+class Road:
+    """Plays a world against ``Gate.claim``: what falls into the same three quarters of an hour is done at once."""
+
+    world: World
+    policy: Policy
+    engine: AsyncEngine
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.policy, "test")
+        self.intake = Intake(self.engine, cards(), self.policy)
+        self.wishes = {wish.key: wish for wish in self.world.wishes}
+        self.due = {wish.key: wish.at for wish in self.world.wishes}
+        self.held: dict[str, datetime] = {}
+        self.events: dict[str, Told] = {}
+        self.between: list[tuple[int, str, Any, datetime]] = []
+        self.runs: dict[str, str] = {}
+        self.contact_id = ""
+
+    async def play(self) -> "Road":
+        first = self.world.first
+        receipt = await self.intake.remember(self._event(first), first.at)
+        assert receipt.contact_id is not None
+        self.contact_id = receipt.contact_id
+        self.runs = {j: await a_run(self.engine, self.contact_id, journey=j, entered=first.at) for j in JOURNEYS}
+        halts = [(h.begins, "halt", h) for h in self.world.halts] + [(h.ends, "go on", h) for h in self.world.halts]
+        changes = sorted(halts, key=lambda change: change[0])
+        ahead = list(self.world.history)
+        while self.due or ahead or changes:
+            begins = min([*self.due.values(), *(e.at for e in ahead[:1]), *(c[0] for c in changes[:1])])
+            if changes and changes[0][0] == begins:
+                await self._halt(*changes.pop(0))
+                continue
+            ends = min([begins + timedelta(minutes=45), *(c[0] for c in changes[:1])])
+            events = [event for event in ahead if event.at <= ends]
+            ahead = ahead[len(events) :]
+            asking = {key: self.due.pop(key) for key in sorted(self.due) if self.due[key] <= ends}
+            await self._at_once(events, asking)
+        return self
+
+    def _event(self, event: Told) -> Event:
+        id = f"e{len(self.events)}"
+        self.events[id] = event
+        return told(event.type, event.at, who={"email": MAIL}, id=id, **event.data)
+
+    async def _halt(self, now: datetime, kind: str, halt: Halt) -> None:
+        async with self.engine.begin() as conn:
+            if kind == "halt":
+                pause = Pause(halt.scope, halt.name, "r")  # type: ignore[arg-type]
+                await pauses.call(conn, pause, by="mia", now=now)
+            else:
+                await pauses.end(conn, halt.scope, halt.name, by="mia", now=now)
+                self._let_go(now)
+        await self._note(kind, halt, now)
+
+    def _let_go(self, now: datetime) -> None:
+        self.due |= {key: max(asked, now) for key, asked in self.held.items()}
+        self.held.clear()
+
+    async def _note(self, kind: str, what: Any, now: datetime) -> None:
+        """Something that takes no number of its own was done after all that has one by now."""
+        async with self.engine.connect() as conn:
+            number = (await conn.execute(sa.text("SELECT last_value FROM acts"))).scalar_one()
+        self.between.append((number, kind, what, now))
+
+    async def _at_once(self, events: list[Told], asking: Mapping[str, datetime]) -> None:
+        # Every other touch is asked for twice at the same time, as by a worker that was thought dead.
+        attempts = [key for n, key in enumerate(asking) for _ in range(1 + n % 2)]
+        recorded = [self.intake.record(self._event(event), event.at) for event in events]
+        claims, _ = await asyncio.gather(
+            asyncio.gather(*(self._claim(self.wishes[key], asking[key]) for key in attempts)), asyncio.gather(*recorded)
+        )
+        for key, now in asking.items():
+            mine = [claim for asked, claim in zip(attempts, claims, strict=True) if asked == key]
+            assert Counter(claim.status for claim in mine)["claimed"] <= 1, "claimed twice"
+            await self._goes_on(self.wishes[key], now, mine)
+        if any(event.type in RELEASES or event.type == "contact.resumed" for event in events):
+            self._let_go(max(event.at for event in events))
+
+    async def _claim(self, wish: Wish, now: datetime) -> Claim:
+        async with self.engine.begin() as conn:
+            return await self.gate.claim(
+                conn, as_ask(wish, now), run_id=self.runs[wish.journey], contact_id=self.contact_id, stage="s"
+            )
+
+    async def _goes_on(self, wish: Wish, now: datetime, claims: list[Claim]) -> None:
+        statuses = {claim.status for claim in claims}
+        if "claimed" in statuses and "unknown" not in statuses:
+            [claimed] = [claim for claim in claims if claim.status == "claimed"]
+            await self._settle(wish, now, claimed.touch_id)
+        elif statuses == {"waiting"}:
+            # Of two attempts the later one knows more.
+            async with self.engine.connect() as conn:
+                query = sa.select(tables.touches).where(tables.touches.c.id == claims[0].touch_id)
+                touch = (await conn.execute(query)).one()
+            if touch.status == "waiting":
+                assert now < touch.wait_until <= wish.valid_until
+                self.due[wish.key] = touch.wait_until
+                if touch.hold is not None:
+                    self.held[wish.key] = now
+
+    async def _settle(self, wish: Wish, now: datetime, touch_id: str) -> None:
+        if wish.ends == "claimed":
+            return
+        async with self.engine.begin() as conn:
+            if wish.ends == "given back":
+                await self.gate.release(conn, touch_id)
+                self.wishes[wish.key] = replace(wish, ends="sent")
+                self.due[wish.key] = now + timedelta(minutes=1)
+            else:
+                await self.gate.settle(conn, touch_id, wish.ends, now)
+        await self._note("settled", wish, now)
+
+    async def check(self) -> None:
+        """Goes through everything again in the order in which it was done, and has each answer worked out anew."""
+        seen = Seen(self.policy, self.contact_id)
+        acts: list[tuple[float, str, Any, datetime]] = [(n + 0.5, *rest) for n, *rest in self.between]
+        for event in await rows(self.engine, tables.events):
+            if event.source_id in self.events:
+                acts.append((event.act, "event", self.events[event.source_id], event.received_at))
+        keys = {touch.id: touch.key for touch in await rows(self.engine, tables.touches)}
+        for row in await rows(self.engine, tables.decisions):
+            acts.append((row.act, "decision", row, row.at))
+        for _, kind, what, now in sorted(acts, key=lambda act: act[0]):
+            match kind:
+                case "event":
+                    seen.hear(what)
+                case "halt":
+                    seen.halts.append(what)
+                case "go on":
+                    seen.halts.remove(what)
+                case "settled":
+                    seen.settled(what, now)
+                case "decision":
+                    wish = self.wishes[keys[what.touch_id]]
+                    because = what.inputs.get("because") if what.reason == "valid_for" else None
+                    answer = Answer(what.verdict, what.reason, what.until, what.hold, because)
+                    assert answer == seen.expected(wish, now), f"{wish} at {now}"
+                    assert what.verdict != "send" or inputs_agree(seen, wish, now, what.inputs)
+                    seen.answered(wish, now, answer)
+        assert windows_exceeded(self.policy, list(seen.slots.values())) == []
+        for touch in await rows(self.engine, tables.touches):
+            assert touch.status != "waiting" or self.wishes[touch.key].journey in seen.over, "it asks no more"
+
+
+@given(worlds())
+@settings(
+    max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=[HealthCheck.too_slow]
+)
+def test_every_claim_is_right_whatever_is_asked_and_told_at_once(
+    policy: Policy, postgres_server: str, template_database: str, world: World
+) -> None:
+    name = f"world_{uuid4().hex}"
+    url = engines.create_database(postgres_server, name, template=template_database)
+
+    async def played() -> None:
+        engine = database.connect(url, pool_size=8)
+        try:
+            road = Road(world, changed(policy, segments=(), **world.changes), engine)
+            await (await road.play()).check()
+        finally:
+            await engine.dispose()
+
+    try:
+        asyncio.run(played())
+    finally:
+        engines.drop_database(postgres_server, name)
