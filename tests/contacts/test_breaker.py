@@ -77,16 +77,6 @@ async def test_a_window_slides_and_clocks_differ(engine: AsyncEngine, intake: In
     assert (await asked(engine, gate, runs[4], 8)).hold == "pause:journey/course"
 
 
-async def test_who_ends_a_halt_has_seen_what_there_was(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
-    runs = await crowd(engine, intake, 9)
-    assert [(await asked(engine, gate, run)).status for run in runs[:4]] == ["claimed"] * 3 + ["waiting"]
-    async with engine.begin() as conn:
-        await pauses.end(conn, "journey", "course", by="mia", now=at(minutes=1))
-    # It goes on at once, and stops again when it is too much again.
-    again = [await asked(engine, gate, run, 2) for run in runs[3:]]
-    assert [c.status for c in again] == ["claimed"] * 3 + ["waiting"] * 3
-
-
 async def test_a_halt_that_somebody_else_calls_at_the_same_moment_holds_too(
     engine: AsyncEngine, intake: Intake, gate: Gate
 ) -> None:
