@@ -1,5 +1,6 @@
 """The gate: what each check says, in which order, and what no policy, history or clock may make it do."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -10,8 +11,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contacts.facts import CHANNELS, Facts, Happening, Hold, apply
-from contacts.gate import HOLD_RECHECK, Ask, Drop, Past, Send, Situation, Wait, decide, longest_window
-from contacts.policy import Cap, Policy, QuietHours, StatedCap
+from contacts.gate import (
+    HOLD_RECHECK,
+    Ask,
+    Drop,
+    Past,
+    Pause,
+    Send,
+    Situation,
+    Wait,
+    Waiting,
+    decide,
+    longest_window,
+)
+from contacts.policy import Cap, Experiment, Policy, Priority, QuietHours, SendWindow, StatedCap, Tier
 from contacts.specs import Purpose
 from tests.contacts.support import START, an_ask, at, changed, happening, reachable_facts
 
@@ -144,6 +157,97 @@ def test_a_zone_that_is_none_falls_back_to_the_policys(bare: Policy, junk: str) 
     assert isinstance(verdict, Wait)
     assert verdict.inputs["timezone"] == policy.defaults.timezone == "Europe/Berlin"
     assert verdict.inputs["assumed"] is True
+
+
+OFFICE = SendWindow(
+    channels=("sms",), purposes=("promotional",), days=("mon", "tue", "wed"), start=time(9), end=time(17)
+)
+
+
+def test_a_window_names_its_next_opening_and_no_quiet_hour(bare: Policy) -> None:
+    quiet = NIGHT.model_copy(update={"channels": ("sms",)})
+    policy = changed(bare, send_windows=(OFFICE,), quiet_hours=(quiet,))
+    situation = Situation(reachable_facts(timezone="Europe/Berlin"))
+
+    def asked(when: datetime, **changes: Any) -> Any:
+        return decide(an_ask("k", when, **{"channel": "sms", **changes}), situation, policy)
+
+    monday = datetime(2026, 3, 2, 8, tzinfo=UTC)
+    assert isinstance(asked(monday), Send)
+    assert isinstance(asked(monday, purpose="lifecycle"), Send)
+    assert isinstance(asked(monday + timedelta(hours=12), channel="email"), Send)
+    # At night it is quiet, and what is over then is no window yet: one wait for both.
+    night = asked(monday + timedelta(hours=13))
+    assert (night.reason, night.until) == ("quiet_hours", datetime(2026, 3, 3, 8, tzinfo=UTC))
+    dusk = asked(datetime(2026, 3, 4, 16, tzinfo=UTC))
+    assert dusk == Wait(
+        "send_window",
+        datetime(2026, 3, 9, 8, tzinfo=UTC),
+        inputs={
+            "local": "2026-03-04T17:00:00+01:00",
+            "timezone": "Europe/Berlin",
+            "until": "2026-03-09T08:00:00+00:00",
+        },
+    )
+    late = asked(datetime(2026, 3, 4, 16, tzinfo=UTC), valid_for=timedelta(days=4))
+    assert (late.reason, late.inputs["because"]) == ("valid_for", "send_window")
+
+
+def test_one_of_several_windows_is_enough(bare: Policy) -> None:
+    evening = OFFICE.model_copy(update={"start": time(18), "end": time(20), "days": ("sun",)})
+    policy = changed(bare, send_windows=(OFFICE, evening))
+    situation = Situation(reachable_facts())
+    tuesday, sunday = datetime(2026, 3, 3, 10, tzinfo=UTC), datetime(2026, 3, 8, 19, tzinfo=UTC)
+    for when in (tuesday, sunday):
+        assert isinstance(decide(an_ask("k", when, channel="sms"), situation, policy), Send)
+    between = decide(an_ask("k", datetime(2026, 3, 5, 10, tzinfo=UTC), channel="sms"), situation, policy)
+    assert isinstance(between, Wait)
+    assert between.until == datetime(2026, 3, 8, 18, tzinfo=UTC)
+
+
+def test_a_touch_that_goes_out_says_by_how_much_it_passed(bare: Policy) -> None:
+    policy = changed(
+        bare,
+        quiet_hours=(NIGHT,),
+        send_windows=(OFFICE.model_copy(update={"channels": ("email",)}),),
+        caps=(Cap(channels=("email",), purposes=("promotional",), max=3, days=7),),
+        frequency={"weekly": WEEKLY},
+        tiers=(Tier(name="cooling", after_days=1, max=2, days=9),),
+        experiments=(Experiment(name="does_it_help", journeys=("course",), hold_out=0.01),),
+        priority=Priority(journeys=("course", "other")),
+    )
+    facts = apply(reachable_facts(timezone=None, frequency="weekly"), happening("message.sent", at(-9)), policy)
+    waits = Waiting("w", "other", "email", "promotional", at(3), at(4))
+    situation = Situation(facts, past=[past("a", at(-8))], waiting=[waits], pauses=[Pause("journey", "nurture", "r")])
+    verdict = decide(an_ask("k"), situation, policy)
+    assert isinstance(verdict, Send)
+    assert verdict.inputs == {
+        "consent": {"at": at(-900).isoformat(), "event": "yes", "implied": False},
+        "address": {"kind": "email", "event": "profile"},
+        "experiments": {"does_it_help": 0.01},
+        "no_echo_in_days": policy.echo_days,
+        "valid_until": at(7).isoformat(),
+        "halts": ["journey/nurture"],
+        "holds": [],
+        "engagement": {"tier": "cooling", "silent_since": at(-9).isoformat(), "max": 2, "days": 9, "in_window": 1},
+        "clock": {"local": "2026-03-02T10:00:00+01:00", "timezone": "Europe/Berlin", "assumed": True},
+        "quiet": ["21:00-08:00"],
+        "windows": ["09:00-17:00"],
+        "stated_frequency": {"said": "weekly", "max": 1, "days": 7, "in_window": 0},
+        "caps": [{"max": 3, "days": 7, "in_window": 0}],
+        "rivals": ["other"],
+    }
+    assert len(json.dumps(verdict.inputs)) < 900
+    help_ = decide(an_ask("k", purpose="transactional"), situation, policy)
+    assert isinstance(help_, Send)
+    assert help_.inputs.keys() == {"consent", "address", "valid_until", "halts", "holds"}
+    assert help_.inputs["consent"] is None
+
+
+def test_a_hold_that_does_not_concern_a_touch_is_named(bare: Policy) -> None:
+    verdict = decide(an_ask("k", purpose="lifecycle"), Situation(with_hold()), bare)
+    assert isinstance(verdict, Send)
+    assert verdict.inputs["holds"] == ["ticket:7"]
 
 
 def past(key: str, when: datetime, channel: str = "email", purpose: Purpose = "promotional") -> Past:
