@@ -15,7 +15,7 @@ from door.limits import BodyLimit
 
 log = structlog.get_logger()
 
-_RELAY_PAUSE = 5.0
+_PAUSE = 5.0
 
 _ABOUT = """
 What happened to a contact comes in here: as a webhook of a system you use, as a call of the tracking API, or as a
@@ -27,18 +27,17 @@ nothing was stored and the sender should try again; every event may be sent twic
 
 
 def create_app(door: Door) -> FastAPI:
-    """The ASGI application. Its lifespan keeps the relay running."""
+    """The ASGI application. Its lifespan keeps the door's chores running."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if door.relay is None:
-            yield
-            return
-        relaying = asyncio.create_task(_keep_running(door.relay))
+        kept = [asyncio.create_task(_keep_running(name, chore)) for name, chore in door.chores.items()]
         yield
-        relaying.cancel()
-        with suppress(asyncio.CancelledError):
-            await relaying
+        for task in kept:
+            task.cancel()
+        for task in kept:
+            with suppress(asyncio.CancelledError):
+                await task
 
     app = FastAPIOffline(redoc_url=None, title="Perennial", version="1", description=_ABOUT, lifespan=lifespan)
     handle_errors(app)
@@ -65,10 +64,10 @@ def _describe_security(app: FastAPI) -> None:
     }
 
 
-async def _keep_running(relay: Callable[[], Awaitable[None]]) -> None:
+async def _keep_running(name: str, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
-            await relay()
+            await chore()
         except Exception as error:
-            log.error("relay.stopped", error=type(error).__name__, starting_again_in=_RELAY_PAUSE)
-        await asyncio.sleep(_RELAY_PAUSE)
+            log.error(f"{name}.stopped", error=type(error).__name__, starting_again_in=_PAUSE)
+        await asyncio.sleep(_PAUSE)

@@ -19,7 +19,7 @@ class Door:
 
     Attributes:
         sources: By the name in ``/webhooks/{connector}``.
-        relay: Carries dispatches to Temporal until cancelled; None for a door that leaves this to others.
+        chores: What goes on besides until cancelled, by name: the relay to Temporal, and whoever reads what is left.
         temporal: Asks whether Temporal answers; None where nobody knows.
         letters: The development mailbox, if there is one.
         temporal_ui: Where Temporal's pages are, for the development index.
@@ -31,7 +31,7 @@ class Door:
     track: Track
     cloudevents: CloudEvents
     sources: Mapping[str, Source] = field(default_factory=dict)
-    relay: Callable[[], Awaitable[None]] | None = None
+    chores: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     temporal: Callable[[], Awaitable[bool]] | None = None
     letters: Letters | None = None
     temporal_ui: str | None = None
