@@ -185,10 +185,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "resumed": ("contact.resumed", {}),
     "weekly": ("contact.updated", {"frequency": "weekly"}),
     "moves": ("contact.updated", {"timezone": "Asia/Kathmandu"}),
-    "over": ("custom.over", {"journey": "a"}),
     "erased": ("contact.erased", {}),
 }
-MILD = ["page", "read", "machine", "machine", "machine", "weekly", "weekly", "moves", "held", "let go", "talks", "over"]
+MILD = ["page", "read", "machine", "machine", "machine", "weekly", "weekly", "moves", "held", "let go", "talks"]
 """What leaves room for others' messages to be in the way."""
 OFTEN = [
     "page",
@@ -220,6 +219,8 @@ def worlds(draw: st.DrawFn) -> World:
     for kind in draw(st.lists(kinds, max_size=4 if crowded else 7)):
         type, data = KINDS[kind]
         history.append(Told(moment(-96, 8 * 96), type, data))
+    if draw(st.booleans()):
+        history.append(Told(moment(-48, 96), "custom.over", {"journey": draw(st.sampled_from(JOURNEYS))}))
     halts = [
         Halt(scope, name, begins, begins + timedelta(minutes=15 * draw(st.integers(1, 4 * 96))))
         for scope, name in draw(
