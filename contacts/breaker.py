@@ -48,7 +48,8 @@ async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: date
             touches.c.claimed_at <= end,
         )
 
-    return await _judge(conn, journey, "promotional messages", between, breaker.sends, breaker, now, more=1)
+    new = touches.c.asked_at > pauses.let_go(journey)
+    return await _judge(conn, journey, "promotional messages", between, new, breaker.sends, breaker, now, more=1)
 
 
 async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> bool:
@@ -59,7 +60,8 @@ async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: da
             runs.c.journey == journey, runs.c.started_at > start, runs.c.started_at <= end
         )
 
-    return await _judge(conn, journey, "entries", between, breaker.entries, breaker, now)
+    new = runs.c.started_at > pauses.let_go(journey)
+    return await _judge(conn, journey, "entries", between, new, breaker.entries, breaker, now)
 
 
 async def _judge(
@@ -67,13 +69,14 @@ async def _judge(
     journey: str,
     what: str,
     between: Callable[[datetime, datetime], sa.Select[int]],
+    new: sa.ColumnElement[bool],
     floor: int,
     breaker: Breaker,
     now: datetime,
     more: int = 0,
 ) -> bool:
     window = timedelta(minutes=breaker.window_minutes)
-    count = (await conn.execute(between(now - window, now))).scalar_one() + more
+    count = (await conn.execute(between(now - window, now).where(new))).scalar_one() + more
     if count <= floor:
         # The usual costs a look at four weeks, so it is asked for only when there is reason to.
         return False
@@ -82,4 +85,5 @@ async def _judge(
     if not rush.exceeds(floor, breaker.times_usual):
         return False
     reason = f"{rush} in {breaker.window_minutes:g} minutes"
-    return await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now)
+    figures = {"what": what, "count": count, "usual": round(rush.usual, 1), "minutes": breaker.window_minutes}
+    return await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now, figures=figures)
