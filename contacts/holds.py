@@ -61,15 +61,15 @@ def released(contact_id: str, hold: Hold, *, by: str, now: datetime) -> Event:
 async def listed(conn: AsyncConnection, contact_id: str | None = None, *, limit: int | None = None) -> Sequence[Held]:
     """Operators' pauses of contacts, or of one contact, the newest first."""
     key = sa.func.coalesce(events.c.data["hold_id"].astext, "-")
-    over = {"partition_by": [events.c.contact_id, key], "order_by": [events.c.occurred_at, events.c.received_at]}
+    whose, in_order = [events.c.contact_id, key], [events.c.occurred_at, events.c.received_at]
     told = sa.select(
         events.c.contact_id,
         key.label("key"),
         events.c.type,
         events.c.occurred_at,
         events.c.data,
-        sa.func.lead(events.c.occurred_at).over(**over).label("next_at"),
-        sa.func.lead(events.c.data).over(**over).label("next_data"),
+        sa.func.lead(events.c.occurred_at).over(partition_by=whose, order_by=in_order).label("next_at"),
+        sa.func.lead(events.c.data).over(partition_by=whose, order_by=in_order).label("next_data"),
     ).where(sa.text("events.type IN ('hold.opened', 'hold.released')"))
     if contact_id is not None:
         told = told.where(events.c.contact_id == contact_id)
