@@ -11,7 +11,7 @@ import uvicorn
 from temporalio.service import RPCError
 
 from connectors.cloudevents import CloudEvents
-from connectors.configured import MissingCredentials, sources
+from connectors.configured import MissingCredentials, outlets, sources
 from connectors.mailbox import Letters, Mailbox
 from connectors.track import Track
 from contacts import policy
@@ -21,6 +21,7 @@ from contacts.relay import Relay
 from door.app import create_app
 from door.door import Door
 from ops import temporal
+from ops.monitor.watch import Monitor
 from settings import Settings, WrongSetting, load
 from workflows.registry import CARDS
 
@@ -43,6 +44,8 @@ async def compose(settings: Settings) -> Door:
     except policy.PolicyError as error:
         raise WrongSetting("PERENNIAL_POLICY_FILE", str(error)) from None
     client = await temporal.connect(lazy=True)
+    # Here only the alert is used: without the others it is the worker that must not start.
+    alert = outlets(mail_from=settings.mail_from, production=False).alert
 
     async def temporal_answers() -> bool:
         try:
@@ -57,6 +60,7 @@ async def compose(settings: Settings) -> Door:
         cloudevents=cloudevents,
         sources=sources(),
         relay=Relay(intake.engine, temporal.TemporalRuns(client, settings.clock, settings.task_queue)).run,
+        monitor=Monitor(intake.engine, settings.clock, alert),
         temporal=temporal_answers,
         letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,
         temporal_ui=settings.temporal_ui,

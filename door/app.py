@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from door import cloudevents, development, health, people, tracking, webhooks
+from door import cloudevents, development, health, metrics, people, tracking, webhooks
 from door.door import Door
 from door.errors import Unexpected, handle_errors
 from door.limits import BodyLimit
@@ -27,22 +27,22 @@ nothing was stored and the sender should try again; every event may be sent twic
 
 
 def create_app(door: Door) -> FastAPI:
-    """The ASGI application. Its lifespan keeps the relay running."""
+    """The ASGI application. Its lifespan keeps relay and monitor running."""
+    beside = {"relay": door.relay, "monitor": door.monitor.run if door.monitor is not None else None}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if door.relay is None:
-            yield
-            return
-        relaying = asyncio.create_task(_keep_running(door.relay))
+        running = [asyncio.create_task(_keep_running(name, part)) for name, part in beside.items() if part is not None]
         yield
-        relaying.cancel()
-        with suppress(asyncio.CancelledError):
-            await relaying
+        for task in running:
+            task.cancel()
+        for task in running:
+            with suppress(asyncio.CancelledError):
+                await task
 
     app = FastAPIOffline(redoc_url=None, title="Perennial", version="1", description=_ABOUT, lifespan=lifespan)
     handle_errors(app)
-    for part in (webhooks, tracking, cloudevents, health, people):
+    for part in (webhooks, tracking, cloudevents, health, metrics, people):
         app.include_router(part.routes(door))
     if door.settings.environment == "development" and door.letters is not None:
         app.include_router(development.routes(door, door.letters))
@@ -65,10 +65,10 @@ def _describe_security(app: FastAPI) -> None:
     }
 
 
-async def _keep_running(relay: Callable[[], Awaitable[None]]) -> None:
+async def _keep_running(name: str, part: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
-            await relay()
+            await part()
         except Exception as error:
-            log.error("relay.stopped", error=type(error).__name__, starting_again_in=_RELAY_PAUSE)
+            log.error(f"{name}.stopped", error=type(error).__name__, starting_again_in=_RELAY_PAUSE)
         await asyncio.sleep(_RELAY_PAUSE)
