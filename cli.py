@@ -1003,6 +1003,24 @@ async def _reviews(out: "Output") -> None:
     out.many(lines, views.reviews)
 
 
+@app.command(epilog=_example("perennial doctor"))
+def doctor(json: Json = False) -> None:
+    """Is every part well? A line each, with what to do; exits 1 if one is not."""
+    _run(_doctor(json))
+
+
+async def _doctor(json: bool) -> None:
+    from ops.doctor import examine
+    from ops.output import JsonLines, printable
+
+    failed = False
+    async for check in examine():
+        # Not through the terminal's width: each check is one line, for grep.
+        JsonLines().one(check, str) if json else print(printable(str(check)), flush=True)
+        failed = failed or check.state == "fail"
+    raise typer.Exit(1 if failed else 0)
+
+
 @app.command(epilog=_example("perennial verify --since 7d"))
 def verify(
     contact: Annotated[

@@ -34,7 +34,7 @@ def routes(door: Door) -> APIRouter:
         responses=documented(401),
     )
     async def metrics(authorization: Annotated[str | None, Header()] = None) -> PlainTextResponse:
-        """In the text format of Prometheus, as of the monitor's last look (`perennial_monitor_looked_timestamp_seconds`).
+        """In the text format of Prometheus, as of the last look (`perennial_monitor_looked_timestamp_seconds`).
 
         With `PERENNIAL_METRICS_KEY` as bearer token; in production it is closed while that is not set.
         """
@@ -77,10 +77,10 @@ class _Found(Collector):
 
 
 def _counted(counts: Counts, rate: float) -> Iterator[Metric]:
-    late = {kind: one.count for kind, one in counts.late.items()}
+    late: dict[str, float] = {kind: one.count for kind, one in counts.late.items()}
     yield _gauge("overdue", "What should have happened by now and has not", "what", late)
     since = {kind: one.since for kind, one in counts.late.items() if one.since is not None}
-    ages = {kind: (counts.at - at).total_seconds() / rate for kind, at in since.items()}
+    ages: dict[str, float] = {kind: (counts.at - at).total_seconds() / rate for kind, at in since.items()}
     yield _gauge("overdue_oldest_seconds", "For how long the first of them is due", "what", ages)
     done = {name: (counts.at - at).total_seconds() / rate for name, at in counts.chores.items()}
     yield _gauge("chore_age_seconds", "How long ago each chore was done", "chore", done)
