@@ -74,8 +74,11 @@ async def listed(conn: AsyncConnection, contact_id: str | None = None, *, limit:
     if contact_id is not None:
         told = told.where(events.c.contact_id == contact_id)
     hold = told.subquery("hold")
-    stored = contacts.c.facts["holds"].op("->")(sa.literal("operator:") + hold.c.key)
-    expires = sa.cast(sa.case((hold.c.next_at.is_(None), stored.op("->>")("expires_at"))), TIMESTAMP(timezone=True))
+    # What the policy said of one that names no end is only among the facts, and only of the last of this name.
+    stored = sa.func.jsonb_extract_path_text(
+        contacts.c.facts, "holds", sa.literal("operator:") + hold.c.key, "expires_at"
+    )
+    expires = sa.cast(sa.case((hold.c.next_at.is_(None), stored)), TIMESTAMP(timezone=True))
     query = (
         sa.select(hold, expires.label("expires_at"))
         .join(contacts, contacts.c.id == hold.c.contact_id)

@@ -14,19 +14,18 @@ def pauses(lines: Sequence[PauseLine]) -> RenderableType:
     """Halts, one under the other."""
     if not lines:
         return "Nothing is halted, and nothing was."
-    table = columns("what", "since (UTC)", "until", "by", "waiting", "why", wrap=["what", "by", "why"])
+    table = columns("what", "since, until (UTC)", "by", "waiting", "why", wrap=["what", "by", "why"])
     for line in lines:
-        table.add_row(
-            text(line.what, "cyan"), short(line.opened_at), _until(line), _by(line), str(line.waiting),
-            text(line.reason),
-        )  # fmt: skip
+        table.add_row(text(line.what, "cyan"), _when(line), _by(line), str(line.waiting), text(line.reason))
     return table
 
 
-def _until(line: PauseLine) -> Text:
+def _when(line: PauseLine) -> Text:
     if line.released_at is not None:
-        return text(short(line.released_at), "dim")
-    return Text(short(line.until) if line.until else "ended by hand", "red")
+        until = Text(short(line.released_at), "dim")
+    else:
+        until = Text(f"in force until\n{short(line.until)}" if line.until else "in force", "red")
+    return Text.assemble(short(line.opened_at), "\n", until)
 
 
 def _by(line: PauseLine) -> Text:
@@ -53,7 +52,7 @@ def pause(page: PausePage) -> RenderableType:
         rows.append(("ended", text(f"{stamp(line.released_at)} by {line.released_by}")))
     else:
         rows.append(("until", text(stamp(line.until) if line.until else f"`perennial pauses end {line.what}`")))
-        rows.append(("waiting", text(f"{line.waiting} touches" if line.waiting else "nothing yet")))
+        rows.append(("waiting", text(_touches(line.waiting))))
     about = Group(text(line.what, "bold cyan"), labelled(rows))
     if not page.waiting:
         return about
@@ -61,6 +60,10 @@ def pause(page: PausePage) -> RenderableType:
     for one in page.waiting:
         table.add_row(text(one.template), text(one.journey, "cyan"), str(one.count), short(one.oldest))
     return Group(about, "", inset(table))
+
+
+def _touches(count: int) -> str:
+    return "nothing yet" if not count else "1 touch" if count == 1 else f"{count} touches"
 
 
 def called(line: PauseLine) -> RenderableType:
@@ -72,4 +75,5 @@ def called(line: PauseLine) -> RenderableType:
 
 def ended(line: PauseLine) -> RenderableType:
     """A halt that was just ended."""
-    return text(f"{line.what} goes on; {line.waiting} runs that waited ask again now")
+    who = "1 run that waited asks" if line.waiting == 1 else f"{line.waiting} runs that waited ask"
+    return text(f"{line.what} goes on; {who} again now")

@@ -39,7 +39,7 @@ LATE = timedelta(minutes=5)
 SETTLED_BY = timedelta(hours=1)
 """After so long (machine time) nobody calls the provider of a claimed touch any more: the activity has given up."""
 
-_OVER_ITS_PERIOD = 1.25
+_LONGEST_PERIOD = sa.literal_column("chores.every * 1.25", sa.Interval)
 """A chore is late when its period, a quarter of it and ``LATE`` are over: starting and doing it take their time."""
 
 _DAY = timedelta(days=1)
@@ -96,20 +96,20 @@ async def count(conn: AsyncConnection, clock: Clock, now: datetime) -> Counts:
     def of(topic: str) -> dict[str, Any]:
         return {row.name: row for row in rows if row.topic == topic}
 
-    def numbers(topic: str) -> dict[str, int]:
-        return {name: row.number for name, row in of(topic).items()}
+    def numbers(topic: str, *always: str) -> dict[str, int]:
+        return {**dict.fromkeys(always, 0), **{name: row.number for name, row in of(topic).items()}}
 
     late = of("late")
     return Counts(
         at=now,
         late={kind: Late(late[kind].number, late[kind].at) for kind in KINDS},
         late_chores=tuple(sorted(name for name, row in of("chore").items() if row.number)),
-        inbox=numbers("inbox"),
-        inbox_day=numbers("inbox day"),
-        touches=numbers("touches"),
-        touches_day=numbers("touches day"),
+        inbox=numbers("inbox", "received", "failed"),
+        inbox_day=numbers("inbox day", "received", "parsed", "ignored", "failed"),
+        touches=numbers("touches", "waiting", "claimed"),
+        touches_day=numbers("touches day", "sent", "unknown", "failed", "dropped"),
         runs=numbers("runs"),
-        halts=numbers("halts"),
+        halts=numbers("halts", "all", "channel", "journey"),
         untold=numbers("untold").get("breaker", 0),
         chores={name: row.at for name, row in of("chore").items()},
     )
@@ -140,7 +140,7 @@ def _parts(now: datetime, before: datetime, claimed_before: datetime, allowed: t
     yield _late("touches", touches.c.claimed_at, claimed, touches.c.claimed_at < claimed_before)
     free = (handoffs.c.acknowledged_at.is_(None), handoffs.c.closed_at.is_(None))
     yield _late("hand-offs", handoffs.c.contact_by, *free, handoffs.c.contact_by < before)
-    late_chore = chores.c.done_at + chores.c.every * _OVER_ITS_PERIOD + allowed < now
+    late_chore = chores.c.done_at + _LONGEST_PERIOD + allowed < now
     yield _late("chores", chores.c.done_at, late_chore)
 
     yield _each("chore", chores.c.name, sa.func.count().filter(late_chore), at=sa.func.max(chores.c.done_at))
