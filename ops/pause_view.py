@@ -9,12 +9,16 @@ from ops.looks import columns, inset, labelled, short, text
 from ops.output import stamp
 from ops.pauses import PauseLine, PausePage
 
+_ROOM = 28
+"""Columns that what is halted gets before the reason gets any."""
+
 
 def pauses(lines: Sequence[PauseLine]) -> RenderableType:
     """Halts, one under the other."""
     if not lines:
         return "Nothing is halted, and nothing was."
     table = columns("what", "since, until (UTC)", "by", "waiting", "why", wrap=["what", "by", "why"])
+    table.columns[0].min_width = min(_ROOM, max(len(line.what) for line in lines))
     for line in lines:
         table.add_row(text(line.what, "cyan"), _when(line), _by(line), str(line.waiting), text(line.reason))
     return table
