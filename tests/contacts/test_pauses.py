@@ -85,12 +85,14 @@ async def test_a_halt_for_a_time_is_waited_for_that_long_and_holds_nobody_after(
     assert (waiting.status, waiting.until, waiting.hold) == ("waiting", at(hours=3), short.hold)
     assert (await asked(engine, gate, run_id, who, "k", 3 / 24)).status == "claimed", "nobody had to end it"
     async with engine.begin() as conn:
-        assert await pauses.end(conn, "journey", "course", by="mia", now=at(hours=4)) is None
         # The same may be called again, and for longer than the gate looks ahead.
         assert await pauses.call(conn, Pause("journey", "course", "r", at(9)), by="mia", now=at(1))
+        assert not await pauses.call(conn, Pause("journey", "course", "r"), by="mia", now=at(8))
         old, new = reversed(await pauses.listed(conn))
     assert (old.released_at, old.released_by) == (at(hours=3), pauses.ITS_TIME)
     assert (new.ended_at(at(8)), new.ended_at(at(9))) == (None, at(9))
+    async with engine.connect() as conn:
+        assert await pauses.end(conn, "journey", "course", by="mia", now=at(9)) is None
     assert (await asked(engine, gate, run_id, who, "later", 1)).until == at(2)
 
 

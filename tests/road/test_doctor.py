@@ -61,7 +61,9 @@ async def change(road: Road, statement: Any) -> None:
         await conn.execute(statement)
 
 
-async def test_all_is_well_and_then_one_part_after_the_other_is_not(place: Road) -> None:
+async def test_all_is_well_and_then_one_part_after_the_other_is_not(
+    place: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
     road = place
     monitor = Monitor(road.engine, road.clock)
     async with road.temporal():
@@ -73,6 +75,10 @@ async def test_all_is_well_and_then_one_part_after_the_other_is_not(place: Road)
             assert {c.name: str(c) for c in found.values() if c.state != "ok"} == {}
             assert found["worker"].what == f"1 worker polls task queue {road.task_queue!r}"
             assert found["schema"].what == "revision 0005"
+            with monkeypatch.context() as longer_ago:
+                # The server remembers a worker for minutes after its end.
+                longer_ago.setattr(doctor, "_POLLED_LATELY", timedelta(0))
+                assert (await ill())["worker"][0] == "fail"
             await _schedule(client)
             await _facts(road, monitor)
             await _attributes(client)
