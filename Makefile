@@ -18,6 +18,9 @@ test: .venv/ready ## Run the tests; TEST_FLAGS go to pytest
 	echo "No Chromium found: the tests marked 'browser' are left out."; \
 	$(BIN)/pytest -n auto -m "not browser" $(TEST_FLAGS); fi
 
+chaos: .venv/ready ## Kill everything at random under a load and judge what is left; SEED=n, CHAOS_FLAGS
+	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(CHAOS_FLAGS)
+
 check: .venv/ready ## Check format, lint, types, imports, journeys and their pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -51,4 +54,4 @@ clean: ## Remove what was built, and the data of perennial up
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help demo test check lock clean
+.PHONY: help demo test chaos check lock clean

@@ -6,6 +6,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 import uvicorn
 from temporalio.service import RPCError
@@ -16,11 +17,12 @@ from connectors.mailbox import Letters, Mailbox
 from connectors.track import Track
 from contacts import policy
 from contacts.database import connect
+from contacts.inbox import Inbox
 from contacts.intake import Intake
 from contacts.relay import Relay
 from door.app import create_app
 from door.door import Door
-from ops import temporal
+from ops import retry, temporal
 from ops.monitor.watch import Monitor
 from settings import Settings, WrongSetting, load
 from workflows.registry import CARDS
@@ -53,13 +55,17 @@ async def compose(settings: Settings) -> Door:
         except (RPCError, RuntimeError):  # a client that never connected says so by the latter
             return False
 
+    track, webhooks = Track(settings.write_keys), sources()
+    relay = Relay(intake.engine, temporal.TemporalRuns(client, settings.clock, settings.task_queue))
+    readers = {**webhooks, track.name: track, cloudevents.name: cloudevents}
+    left = partial(retry.read_what_is_left, Inbox(intake), readers, settings.clock)
     return Door(
         settings=settings,
         intake=intake,
-        track=Track(settings.write_keys),
+        track=track,
         cloudevents=cloudevents,
-        sources=sources(),
-        relay=Relay(intake.engine, temporal.TemporalRuns(client, settings.clock, settings.task_queue)).run,
+        sources=webhooks,
+        chores={"relay": relay.run, "reader": left},
         monitor=Monitor(intake.engine, settings.clock, alert),
         temporal=temporal_answers,
         letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,

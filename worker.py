@@ -91,13 +91,13 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
     )
 
 
-async def serve(settings: configuration.Settings) -> None:
+async def serve(settings: configuration.Settings, reach: Callable[..., Outlets]) -> None:
     """Runs the worker until SIGINT or SIGTERM; what is under way may finish."""
     if settings.database_url is None:
         raise configuration.WrongSetting("PERENNIAL_DATABASE_URL", "is required")
     production = settings.environment == "production"
     policy = policies.load(settings.policy_file)
-    out = outlets(mail_from=settings.mail_from, production=production)
+    out = reach(mail_from=settings.mail_from, production=production)
     engine = connect(settings.database_url.get_secret_value())
     client = await temporal.connect()
     options: dict[str, Any] = {}
@@ -133,10 +133,14 @@ async def serve(settings: configuration.Settings) -> None:
         await engine.dispose()
 
 
-def main() -> int:
-    """The process. A wrong setting is one line and exit status 2."""
+def main(reach: Callable[..., Outlets] = outlets) -> int:
+    """The process. A wrong setting is one line and exit status 2.
+
+    Args:
+        reach: What it reaches the world through; the installation's connectors if not given.
+    """
     try:
-        asyncio.run(serve(configuration.load()))
+        asyncio.run(serve(configuration.load(), reach))
     except (configuration.WrongSetting, policies.PolicyError, MissingCredentials) as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -26,6 +26,12 @@ from contacts.intake import Intake
 from contacts.specs import Purpose
 from templates.render import Declared, Rendered, TemplateError, render, versions
 
+ON_ITS_WAY = timedelta(seconds=30)
+"""So long after it began a call may still arrive at the provider, whether or not we still listen for its answer.
+
+Until then a look-up that finds nothing proves nothing. Our own connections give up after ten silent seconds.
+"""
+
 Links = Callable[[str, str, Purpose, str], Mapping[str, str]]
 """(contact id, channel, purpose, touch key) to the links a message carries: unsubscribe_url, preferences_url."""
 
@@ -62,7 +68,7 @@ class Deliver:
                 return await self._send(request, claim, fetched, time)
             if claim.status == "reclaimed":
                 found = await self._find_out(request, claim, time)
-                return found or await self._send(request, claim, fetched, time)
+                return found or await self._send_again(request, claim, fetched, time)
             if claim.reason == "paused" and self.alert is not None:
                 await ask_a_person(self.engine, self.alert, time.now())
             return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
@@ -147,10 +153,24 @@ class Deliver:
                 found = await sender.look_up(request.key)
             except ConnectorError as error:
                 raise _later(error) from None
+            if found is None and claim.called_ago < ON_ITS_WAY:
+                raise ApplicationError(
+                    "an earlier call may still be on its way",
+                    type="Unknown",
+                    next_retry_delay=ON_ITS_WAY - claim.called_ago,
+                    category=ApplicationErrorCategory.BENIGN,
+                )
             return await self._sent(claim, sender, found, time) if found is not None else None
         if request.purpose == "transactional":
             return None
         return await self._settle(claim, "unknown", "no answer from the provider", time)
+
+    async def _send_again(
+        self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime
+    ) -> ask.Delivery:
+        async with self.engine.begin() as conn:
+            await self.gate.call_again(conn, claim.touch_id)
+        return await self._send(request, claim, fetched, time)
 
     async def _send(
         self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime

@@ -5,7 +5,7 @@ an event acknowledged before the claim is always seen, and a second attempt alwa
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -49,6 +49,7 @@ class Claim:
             ``waiting`` and ``dropped``: the verdict says why. ``sent``, ``unknown``, ``failed``: it is settled already.
         channel: The touch's. Once claimed it is the same for ever; before that, what was best when the gate was asked.
         facts: The contact as of now.
+        called_ago: For ``reclaimed``, how long ago on the machine's clock the last call began, if one did.
     """
 
     touch_id: str
@@ -58,6 +59,7 @@ class Claim:
     reason: str | None = None
     until: datetime | None = None
     hold: str | None = None
+    called_ago: timedelta = timedelta(0)
 
 
 def _touch_id(ask: Ask) -> str:
@@ -104,7 +106,7 @@ class Gate:
                 # Forbidden since the first attempt: it may have gone out before, and must not go out now.
                 await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
                 return Claim(touch_id, "unknown", ask.channel, facts, verdict.reason)
-            return Claim(touch_id, "reclaimed", ask.channel, facts)
+            return Claim(touch_id, "reclaimed", ask.channel, facts, called_ago=existing.called_ago)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
         reason = None if isinstance(verdict, Send) else verdict.reason
         values = {
@@ -114,6 +116,7 @@ class Gate:
             "wait_until": verdict.until if isinstance(verdict, Wait) else None,
             "hold": verdict.hold if isinstance(verdict, Wait) else None,
             "claimed_at": ask.now if status == "claimed" else None,
+            "called_at": sa.func.clock_timestamp() if status == "claimed" else None,
             "settled_at": ask.now if status == "dropped" else None,
         }
         await conn.execute(
@@ -140,6 +143,11 @@ class Gate:
     async def foresee(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> Verdict:
         """What the gate would say of a touch of a run that is not over. Writes nothing and claims nothing."""
         return gate.decide(ask, await self._around(conn, ask, facts, None), self.policy)
+
+    async def call_again(self, conn: AsyncConnection, touch_id: str) -> None:
+        """Notes that the provider is about to be called once more for a claimed touch."""
+        called = sa.update(touches).where(touches.c.id == touch_id, touches.c.status == "claimed")
+        await conn.execute(called.values(called_at=sa.func.clock_timestamp()))
 
     async def release(self, conn: AsyncConnection, touch_id: str) -> None:
         """Gives a claim back after the provider surely did not take the touch; the next attempt asks the gate anew."""
@@ -227,7 +235,8 @@ class Gate:
         return [Past(*row) for row in rows]
 
     async def _touch(self, conn: AsyncConnection, ask: Ask) -> Any:
-        return (await conn.execute(sa.select(touches).where(touches.c.id == _touch_id(ask)))).one_or_none()
+        ago = sa.func.coalesce(sa.func.clock_timestamp() - touches.c.called_at, timedelta(0)).label("called_ago")
+        return (await conn.execute(sa.select(touches, ago).where(touches.c.id == _touch_id(ask)))).one_or_none()
 
     async def _choice(self, conn: AsyncConnection, ask: Ask, situation: Situation, existing: Any) -> Choice:
         """The channel and why. A claim that was given back binds too: a call before it may have reached the contact."""

@@ -67,6 +67,12 @@ class Inbox:
             inbox_id: int = row.scalar_one()
         return await self.understand(inbox_id, parse, now)
 
+    async def unread(self, before: datetime) -> list[int]:
+        """Requests that were kept before that time and that nobody has read: whoever kept them has died."""
+        left = sa.select(inbox.c.id).where(inbox.c.status == "received", inbox.c.received_at < before)
+        async with self.intake.engine.connect() as conn:
+            return list((await conn.execute(left.order_by(inbox.c.id))).scalars())
+
     async def understand(self, inbox_id: int, parse: Callable[[], Sequence[Event]], now: datetime) -> Outcome:
         """Parses a stored request and records its events; safe to repeat, since every event is recorded once."""
         problems: list[Exception] = []

@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy sees them. The schema itself is made by ``contacts/migrations``; a test holds them equal.
 
-Business times come from the journeys' clock as parameters; only the relay's retry times are the database's own.
+Business times come from the journeys' clock as parameters; only the relay's retry times, and since when a call to a
+provider may be on its way, are the database's own.
 """
 
 import sqlalchemy as sa
@@ -161,6 +162,7 @@ touches = sa.Table(
     sa.Column("wait_until", _TIME),
     sa.Column("hold", sa.Text),
     sa.Column("claimed_at", _TIME),
+    sa.Column("called_at", _TIME),
     sa.Column("settled_at", _TIME),
     sa.Column("provider", sa.Text),
     sa.Column("provider_id", sa.Text),

@@ -15,7 +15,7 @@ from door.limits import BodyLimit
 
 log = structlog.get_logger()
 
-_RELAY_PAUSE = 5.0
+_PAUSE = 5.0
 
 _ABOUT = """
 What happened to a contact comes in here: as a webhook of a system you use, as a call of the tracking API, or as a
@@ -27,16 +27,16 @@ nothing was stored and the sender should try again; every event may be sent twic
 
 
 def create_app(door: Door) -> FastAPI:
-    """The ASGI application. Its lifespan keeps relay and monitor running."""
-    beside = {"relay": door.relay, "monitor": door.monitor.run if door.monitor is not None else None}
+    """The ASGI application. Its lifespan keeps the door's chores and its monitor running."""
+    chores = {**door.chores, **({"monitor": door.monitor.run} if door.monitor is not None else {})}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = [asyncio.create_task(_keep_running(name, part)) for name, part in beside.items() if part is not None]
+        kept = [asyncio.create_task(_keep_running(name, chore)) for name, chore in chores.items()]
         yield
-        for task in running:
+        for task in kept:
             task.cancel()
-        for task in running:
+        for task in kept:
             with suppress(asyncio.CancelledError):
                 await task
 
@@ -65,10 +65,10 @@ def _describe_security(app: FastAPI) -> None:
     }
 
 
-async def _keep_running(name: str, part: Callable[[], Awaitable[None]]) -> None:
+async def _keep_running(name: str, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
-            await part()
+            await chore()
         except Exception as error:
-            log.error(f"{name}.stopped", error=type(error).__name__, starting_again_in=_RELAY_PAUSE)
-        await asyncio.sleep(_RELAY_PAUSE)
+            log.error(f"{name}.stopped", error=type(error).__name__, starting_again_in=_PAUSE)
+        await asyncio.sleep(_PAUSE)

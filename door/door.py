@@ -20,7 +20,7 @@ class Door:
 
     Attributes:
         sources: By the name in ``/webhooks/{connector}``.
-        relay: Carries dispatches to Temporal until cancelled; None for a door that leaves this to others.
+        chores: What goes on besides until cancelled, by name: the relay to Temporal, and whoever reads what is left.
         monitor: Looks for what is overdue; None for a door that leaves this to others.
         temporal: Asks whether Temporal answers; None where nobody knows.
         letters: The development mailbox, if there is one.
@@ -33,7 +33,7 @@ class Door:
     track: Track
     cloudevents: CloudEvents
     sources: Mapping[str, Source] = field(default_factory=dict)
-    relay: Callable[[], Awaitable[None]] | None = None
+    chores: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     monitor: Monitor | None = None
     temporal: Callable[[], Awaitable[bool]] | None = None
     letters: Letters | None = None

@@ -14,15 +14,17 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import time
 import warnings
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
@@ -42,6 +44,7 @@ _KEEPER = str(Path(__file__).with_name("keeper.py"))
 _START_TIMEOUT = 60.0
 _STOP_GRACE = 10.0
 _PROBE_INTERVAL = 0.03
+_LOOK_INTERVAL = 0.2
 
 
 class EngineFailed(Exception):
@@ -103,6 +106,68 @@ def postgres(data: Path) -> Iterator[str]:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if server is not None:
                     server.stop()
+
+
+async def keep_postgres(data: Path, announce: Callable[[str], None], started: Callable[[int], None]) -> None:
+    """Starts the server of ``postgres`` again whenever it ends unasked. Runs until cancelled.
+
+    Args:
+        data: The server's own directory.
+        announce: Called with one line when it had to be started again.
+        started: Called with the process id of the server, now and after each start.
+    """
+    data = data.resolve()  # noqa: ASYNC240  # once
+    while True:
+        if (process := _postmaster(data)) is not None:
+            started(process.pid)
+            while _alive(process):  # noqa: ASYNC110  # the end of somebody else's process sets no event
+                await asyncio.sleep(_LOOK_INTERVAL)
+        announce(f"PostgreSQL ended; starting it again (log: {data / 'log'})")
+        starting = asyncio.create_task(asyncio.to_thread(_start_again, data))
+        try:
+            await asyncio.shield(starting)
+        except EngineFailed as problem:
+            announce(str(problem))
+            await asyncio.sleep(_LOOK_INTERVAL)
+        except asyncio.CancelledError:
+            # Whoever stops us stops the server next, and must not be overtaken by a start.
+            await asyncio.wait([starting])
+            raise
+
+
+def _start_again(data: Path) -> None:
+    """Starts a server that was killed, once the last of its processes is gone."""
+    deadline = time.monotonic() + _START_TIMEOUT
+    while any(_works_in(data, process) for process in psutil.process_iter()):
+        if time.monotonic() > deadline:
+            raise EngineFailed(f"PostgreSQL did not start: processes of the one that was killed go on (in {data})")
+        time.sleep(_PROBE_INTERVAL)
+    # A dead postmaster that nobody has buried yet still counts as alive by its number, and its note is in the way.
+    if _postmaster(data) is None:
+        (data / "postmaster.pid").unlink(missing_ok=True)
+    _server(data)
+
+
+def _works_in(data: Path, process: psutil.Process) -> bool:
+    try:
+        return process.name() == "postgres" and _alive(process) and process.cwd() == str(data)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def _postmaster(data: Path) -> psutil.Process | None:
+    try:
+        process = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+        return None
+    return process if _alive(process) else None
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _server(data: Path) -> "PostgresServer":

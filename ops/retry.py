@@ -1,10 +1,13 @@
-"""Reads stored requests again, after a fix of whatever kept them from being understood."""
+"""Reads stored requests again: after a fix of whatever kept them from being understood, or for a reader who died."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from connectors import configured
 from connectors.base import Request, Source
@@ -17,6 +20,11 @@ from contacts.inbox import Inbox
 from contacts.tables import inbox
 from ops.output import Failure
 from settings import Settings
+
+log = structlog.get_logger()
+
+LEFT = timedelta(minutes=1)
+"""A request that nobody has read after so long (on the machine's clock) was kept by a gateway that then died."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,21 @@ async def retry(
         parse = _parse(sources.get(row.connector), row.connector, request, row.received_at)
         outcome = await where.understand(inbox_id, parse, clock.now())
         yield Retried(inbox_id, row.connector, outcome.events, outcome.error)
+
+
+async def read_what_is_left(where: Inbox, sources: Mapping[str, Source], clock: Clock) -> None:
+    """Reads the requests whose reader died between keeping and reading them, as they are found. Runs until cancelled.
+
+    Their senders got no answer. Most send again, and then this changes nothing; those that do not lose nothing.
+    """
+    while True:
+        try:
+            if left := await where.unread(clock.now() - LEFT * clock.rate):
+                async for read in retry(where, sources, clock, left):
+                    log.info("inbox.read_late", inbox=read.inbox_id, events=read.events, error=read.error)
+        except SQLAlchemyError as error:
+            log.warning("inbox.database_away", error=type(error).__name__)
+        await asyncio.sleep(LEFT.total_seconds() / 2)
 
 
 def _parse(source: Source | None, name: str, request: Request, received_at: datetime) -> Callable[[], Sequence[Event]]:

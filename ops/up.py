@@ -112,6 +112,10 @@ async def running(
         with suppress(psycopg.errors.DuplicateDatabase):
             engines.create_database(server, _DATABASE)
         database = engines.database_url(server, _DATABASE)
+        keeping = asyncio.create_task(
+            engines.keep_postgres(data / "postgres", announce, lambda pid: claimed.child("PostgreSQL", pid))
+        )
+        stack.push_async_callback(_end, keeping)
         announce("bringing the schema up to date")
         await asyncio.to_thread(programs.upgrade, database)
 
@@ -170,6 +174,11 @@ async def _choosing_ports() -> AsyncIterator[None]:
                 break
             await asyncio.sleep(_LOCK_INTERVAL)
         yield
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _check(settings: Settings) -> None:

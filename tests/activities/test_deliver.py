@@ -204,7 +204,31 @@ async def test_a_call_that_never_reached_anybody_is_made_again_where_that_is_kno
     house.outside.fail(Unknown("recording", "connection reset"))
     with pytest.raises(ApplicationError):
         await attempt.run(house.deliver.deliver, house.touch())
+    await house.wait(30)
     assert (await attempt.run(house.deliver.deliver, house.touch())).status == "sent"
+    assert len(house.outside.delivered) == 1
+
+
+async def test_a_call_on_its_way_is_waited_for(house: House, attempt: ActivityEnvironment) -> None:
+    request = house.touch()
+    house.outside.fail(Unknown("recording", "timed out"))
+    with pytest.raises(ApplicationError, match="timed out"):
+        await attempt.run(house.deliver.deliver, request)
+    await house.wait(28)
+    with pytest.raises(ApplicationError, match="on its way") as early:
+        await attempt.run(house.deliver.deliver, request)
+    assert early.value.next_retry_delay is not None
+    assert timedelta(0) < early.value.next_retry_delay <= timedelta(seconds=2)
+    await house.wait(2)
+    house.outside.after(1, Unknown("recording", "timed out"))
+    with pytest.raises(ApplicationError, match="timed out"):
+        await attempt.run(house.deliver.deliver, request)
+    # A second call has begun, and with it a wait of its own.
+    with pytest.raises(ApplicationError, match="on its way"):
+        await attempt.run(house.deliver.deliver, request)
+    await house.wait(30)
+    assert house.outside.delivered == []
+    assert (await attempt.run(house.deliver.deliver, request)).status == "sent"
     assert len(house.outside.delivered) == 1
 
 
@@ -248,6 +272,7 @@ async def test_a_crash_between_claim_and_answer(
             await attempt.run(house.deliver.deliver, request)
     else:
         await house.claim(request)
+    await house.wait(30)
     delivery = await attempt.run(house.deliver.deliver, request)
     assert delivery.status == status
     assert len(house.outside.delivered) == messages
@@ -268,6 +293,7 @@ async def test_a_crash_and_then_an_exit_sends_nothing_and_says_so(house: House, 
 
 async def test_a_look_up_that_fails_is_tried_again(house: House, attempt: ActivityEnvironment) -> None:
     await house.claim(house.touch())
+    await house.wait(30)
     house.outside.fail(TryAgain("recording", "503"))
     with pytest.raises(ApplicationError):
         await attempt.run(house.deliver.deliver, house.touch())

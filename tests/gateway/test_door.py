@@ -91,7 +91,7 @@ class TestDevelopment:
 async def test_the_relay_lives_as_long_as_the_app_and_is_started_again(
     new_door: Callable[..., Door], engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("door.app._RELAY_PAUSE", 0)
+    monkeypatch.setattr("door.app._PAUSE", 0)
     starts, running, ended = 0, asyncio.Event(), asyncio.Event()
 
     async def relay() -> None:
@@ -105,7 +105,7 @@ async def test_the_relay_lives_as_long_as_the_app_and_is_started_again(
         finally:
             ended.set()
 
-    app = create_app(new_door(engine, relay=relay))
+    app = create_app(new_door(engine, chores={"relay": relay}))
     async with app.router.lifespan_context(app):
         await asyncio.wait_for(running.wait(), 5)
         assert not ended.is_set()

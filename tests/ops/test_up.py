@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 import settings
@@ -218,6 +219,20 @@ async def test_what_dies_is_started_again(name: str, place: Path) -> None:
         where = up.found()
         await eventually(lambda: answers(where.gateway) is not None)
         await eventually(lambda: listens(where.temporal))
+
+
+async def test_a_database_that_dies_is_started_again(place: Path) -> None:
+    async with started(place) as up:
+        await up.says("ready")
+        before = up.child("PostgreSQL")
+        database = up.found().database.replace("+psycopg", "")
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept (n int)")
+        os.kill(before, signal.SIGKILL)
+        assert (await up.says("PostgreSQL ended")).startswith("PostgreSQL ended; starting it again")
+        await eventually(lambda: up.child("PostgreSQL") != before)
+        with psycopg.connect(database) as connection:
+            assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
 
 
 def listens(address: str) -> bool:
