@@ -12,7 +12,7 @@ import uvicorn
 from temporalio.service import RPCError
 
 from connectors.cloudevents import CloudEvents
-from connectors.configured import MissingCredentials, sources
+from connectors.configured import MissingCredentials, alert_of, sources
 from connectors.mailbox import Letters, Mailbox
 from connectors.track import Track
 from contacts import policy
@@ -23,6 +23,8 @@ from contacts.relay import Relay
 from door.app import create_app
 from door.door import Door
 from ops import retry, temporal
+from ops.monitor.watch import Monitor
+from ops.wiring import wiring
 from settings import Settings, WrongSetting, load
 from workflows.registry import CARDS
 
@@ -41,10 +43,12 @@ async def compose(settings: Settings) -> Door:
     except ValueError as error:
         raise WrongSetting("PERENNIAL_EVENTS_SECRET", str(error)) from None
     try:
-        intake = Intake(connect(settings.database_url.get_secret_value()), CARDS, policy.load(settings.policy_file))
+        rules = policy.load(settings.policy_file)
     except policy.PolicyError as error:
         raise WrongSetting("PERENNIAL_POLICY_FILE", str(error)) from None
+    intake = Intake(connect(settings.database_url.get_secret_value()), CARDS, rules)
     client = await temporal.connect(lazy=True)
+    alert = alert_of(wiring(rules), production=settings.environment == "production")
 
     async def temporal_answers() -> bool:
         try:
@@ -63,6 +67,7 @@ async def compose(settings: Settings) -> Door:
         cloudevents=cloudevents,
         sources=webhooks,
         chores={"relay": relay.run, "reader": left},
+        monitor=Monitor(intake.engine, settings.clock, alert),
         temporal=temporal_answers,
         letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,
         temporal_ui=settings.temporal_ui,

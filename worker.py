@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -29,15 +29,16 @@ from activities.record import Record
 from activities.rollout import RollOut
 from activities.sweep import Sweep
 from activities.tell import Tell
-from connectors.configured import MissingCredentials, Outlets, Wiring, outlets
+from connectors.configured import MissingCredentials, Outlets, outlets
+from contacts import chores, preferences
 from contacts import policy as policies
-from contacts import preferences
 from contacts.claims import Gate
 from contacts.clock import Clock
 from contacts.database import connect
 from contacts.intake import Intake
 from contacts.policy import Policy
 from ops import temporal
+from ops.wiring import wiring
 from workflows.registry import CARDS, JOURNEYS
 
 CODE_VERSION = "0.1.0"
@@ -108,19 +109,6 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
     )
 
 
-def wiring(policy: Policy) -> Wiring:
-    """Which system does what, as the policy says."""
-    carriers = policy.carriers.items()
-    return Wiring(
-        providers={c: [p.primary, *([p.fallback] if p.fallback else [])] for c, p in carriers},
-        crm=policy.systems.crm,
-        alert=policy.systems.alert,
-        told=list(dict.fromkeys(rule.to for rule in policy.outgoing)),
-        endpoints={endpoint.name: endpoint.url for endpoint in policy.endpoints},
-        asked=policy.polls,
-    )
-
-
 async def serve(settings: configuration.Settings, reach: Callable[..., Outlets]) -> None:
     """Runs the worker until SIGINT or SIGTERM; what is under way may finish."""
     if settings.database_url is None:
@@ -157,10 +145,23 @@ async def serve(settings: configuration.Settings, reach: Callable[..., Outlets])
             await temporal.schedule_sweep(client, settings.clock, settings.task_queue)
             asked = {name: poller.every for name, poller in out.pollers.items()}
             await temporal.schedule_polls(client, asked, settings.task_queue)
+            await _expect(engine, settings.clock, asked)
             print("worker ready", flush=True)
             await stop.wait()
     finally:
         await engine.dispose()
+
+
+async def _expect(engine: AsyncEngine, clock: Clock, asked: Mapping[str, timedelta]) -> None:
+    """From now on somebody is told where the sweep is not done, or a system not asked."""
+    every = {
+        chores.SWEEP: temporal.sweep_every(clock),
+        **{chores.ASKING + name: often for name, often in asked.items()},
+    }
+    async with engine.begin() as conn:
+        for name, often in every.items():
+            await chores.expect(conn, name, often * clock.rate, clock.now())
+        await chores.no_more(conn, every)
 
 
 def main(reach: Callable[..., Outlets] = outlets) -> int:

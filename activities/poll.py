@@ -13,6 +13,7 @@ from activities import signatures as ask
 from activities.running import pulse
 from connectors.base import Polled, Poller
 from connectors.errors import ConnectorError, NeverAgain, TryAgain
+from contacts import chores
 from contacts.clock import Clock
 from contacts.events import InvalidEvent
 from contacts.intake import Intake
@@ -44,6 +45,8 @@ class Poll:
                 recorded += await self._record(page)
                 await self._move(poller, page.cursor)
                 pages, more = pages + 1, page.more
+            async with self.intake.engine.begin() as conn:
+                await chores.done(conn, chores.ASKING + poller.name, self.clock.now())
         return ask.PollDone(pages, recorded)
 
     async def _page(self, poller: Poller) -> Polled:

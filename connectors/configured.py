@@ -220,6 +220,15 @@ def outlets(
     return _Installation(wiring, mail_from, production, pace).outlets()
 
 
+def alert_of(wiring: Wiring, *, production: bool) -> Alert:
+    """Only what tells the people who work here, for a process that does nothing else of all this.
+
+    Raises:
+        MissingCredentials: As ``outlets``.
+    """
+    return _Installation(wiring, "", production, lambda name, per_second: None).alert()
+
+
 class _Installation:
     """Makes each connector once, however much it does."""
 
@@ -237,7 +246,6 @@ class _Installation:
     def outlets(self) -> Outlets:
         wiring = self._wiring
         crm = self._able(wiring.crm, Crm, "be the CRM") or self._recording
-        alert = self._able(wiring.alert, Alert, "alert anybody") or self._recording
         senders = {channel: self._sender(names[0], channel, crm) for channel, names in wiring.providers.items()}
         fallbacks = {c: self._sender(names[1], c, crm) for c, names in wiring.providers.items() if len(names) > 1}
         if not self._production:
@@ -250,7 +258,7 @@ class _Installation:
         return Outlets(
             senders=senders,
             crm=crm,
-            alert=alert,
+            alert=self.alert(),
             directory=self._able("stripe", Directory, "look addresses up") if knows_customers else None,
             live=Live(live) if live.url else None,
             fallbacks=fallbacks,
@@ -258,6 +266,10 @@ class _Installation:
             pollers={name: poller for name, poller in pollers.items() if poller is not None},
             stand_ins=tuple(self._missing),
         )
+
+    def alert(self) -> Alert:
+        alert: Alert | None = self._able(self._wiring.alert, Alert, "alert anybody")
+        return alert or self._recording
 
     def _sender(self, name: str, channel: str, crm: Crm) -> Sender:
         if name == ERRANDS:

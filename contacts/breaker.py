@@ -3,8 +3,7 @@
 A change to fifty thousand records must not mail fifty thousand people in a minute.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -20,66 +19,70 @@ _USUAL_OVER = timedelta(weeks=4)
 
 @dataclass(frozen=True)
 class Rush:
-    """How much of something there was in the breaker's window, and how much is usual in such a span."""
+    """How much of something there was in the breaker's window, the one that is asked about included.
+
+    Attributes:
+        allowed: So much is never too much.
+        usual: What is usual in such a span; None where there was no reason to find out.
+        times_usual: So many times that is not too much either.
+    """
 
     what: str
     count: int
-    usual: float
+    allowed: int
+    times_usual: float
+    usual: float | None = None
 
-    def exceeds(self, floor: int, times_usual: float) -> bool:
-        """Whether it is too much: more than what is never too much, and far from usual."""
-        return self.count > max(floor, self.usual * times_usual)
+    @property
+    def is_too_much(self) -> bool:
+        """Whether it is more than what is never too much, and far from usual."""
+        return self.usual is not None and self.count > max(self.allowed, self.usual * self.times_usual)
 
     def __str__(self) -> str:
-        return f"{self.count} {self.what} where {self.usual:.1f} are usual"
+        return f"{self.count} {self.what} where {self.usual or 0:.1f} are usual"
 
 
-async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> bool:
+async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> Rush:
     """Counts a journey's promotional touches and the one that wants to follow, and halts it if they are far from usual.
 
-    Returns whether it did.
+    Transactions that run at once do not see each other's claims, so there may be as many too many as run beside this.
     """
-
-    def between(start: datetime, end: datetime) -> sa.Select[int]:
-        return sa.select(sa.func.count()).where(
-            touches.c.journey == journey,
-            touches.c.purpose == "promotional",
-            touches.c.claimed_at > start,
-            touches.c.claimed_at <= end,
-        )
-
-    return await _judge(conn, journey, "promotional messages", between, breaker.sends, breaker, now, more=1)
+    mine = sa.and_(touches.c.journey == journey, touches.c.purpose == "promotional")
+    rush = Rush("promotional messages", 1, breaker.sends_of(journey), breaker.times_usual)
+    new = touches.c.asked_at > pauses.let_go(journey)
+    return await _judged(conn, journey, rush, mine, touches.c.claimed_at, new, breaker, now)
 
 
-async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> bool:
-    """Counts who has entered a journey, and halts it if they are far from usual. Whether it did."""
-
-    def between(start: datetime, end: datetime) -> sa.Select[int]:
-        return sa.select(sa.func.count()).where(
-            runs.c.journey == journey, runs.c.started_at > start, runs.c.started_at <= end
-        )
-
-    return await _judge(conn, journey, "entries", between, breaker.entries, breaker, now)
+async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> Rush:
+    """Counts who has entered a journey, this one included, and halts it if they are far from usual."""
+    rush = Rush("entries", 0, breaker.entries_of(journey), breaker.times_usual)
+    new = runs.c.started_at > pauses.let_go(journey)
+    return await _judged(conn, journey, rush, runs.c.journey == journey, runs.c.started_at, new, breaker, now)
 
 
-async def _judge(
+async def _judged(
     conn: AsyncConnection,
     journey: str,
-    what: str,
-    between: Callable[[datetime, datetime], sa.Select[int]],
-    floor: int,
+    rush: Rush,
+    mine: sa.ColumnElement[bool],
+    at: sa.ColumnElement[datetime],
+    new: sa.ColumnElement[bool],
     breaker: Breaker,
     now: datetime,
-    more: int = 0,
-) -> bool:
-    window = timedelta(minutes=breaker.window_minutes)
-    count = (await conn.execute(between(now - window, now))).scalar_one() + more
-    if count <= floor:
+) -> Rush:
+    counted, window = sa.select(sa.func.count()).where(mine), timedelta(minutes=breaker.window_minutes)
+    # Workers' clocks differ a little, so what was done "later" counts too.
+    recent = (await conn.execute(counted.where(at > now - window, new))).scalar_one()
+    rush = replace(rush, count=rush.count + recent)
+    if rush.count <= rush.allowed:
         # The usual costs a look at four weeks, so it is asked for only when there is reason to.
-        return False
-    before = (await conn.execute(between(now - window - _USUAL_OVER, now - window))).scalar_one()
-    rush = Rush(what, count, before * (window / _USUAL_OVER))
-    if not rush.exceeds(floor, breaker.times_usual):
-        return False
-    reason = f"{rush} in {breaker.window_minutes:g} minutes"
-    return await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now)
+        return rush
+    before = counted.where(at > now - window - _USUAL_OVER, at <= now - window)
+    rush = replace(rush, usual=(await conn.execute(before)).scalar_one() * (window / _USUAL_OVER))
+    if rush.is_too_much:
+        # Somebody else may have called the same halt a moment ago; it holds this one too.
+        reason = f"{rush} in {breaker.window_minutes:g} minutes"
+        usual = round(rush.usual or 0, 1)
+        figures = {"what": rush.what, "count": rush.count, "usual": usual, "minutes": breaker.window_minutes}
+        await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now, figures=figures)
+    return rush

@@ -56,4 +56,5 @@ def choose(ask: Ask, situation: Situation, policy: Policy) -> Choice:
 
 
 def _refusal(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
-    return consent(ask, situation, policy) or reachable(ask, situation, policy)
+    answers = (check(ask, situation, policy) for check in (consent, reachable))
+    return next((answer for answer in answers if isinstance(answer, Drop)), None)

@@ -99,14 +99,14 @@ class Gate:
         choice = await self._choice(conn, ask, situation, existing)
         ask = replace(ask, channel=choice.channel)
         verdict = gate.decide(ask, situation, self.policy)
-        if isinstance(verdict, Send) and ask.purpose == "promotional":
-            verdict = await self._unless_far_from_usual(conn, ask, situation, verdict)
         if existing is not None and existing.status == "claimed":
             if isinstance(verdict, Drop):
                 # Forbidden since the first attempt: it may have gone out before, and must not go out now.
                 await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
                 return Claim(touch_id, "unknown", ask.channel, facts, verdict.reason)
             return Claim(touch_id, "reclaimed", ask.channel, facts, called_ago=existing.called_ago)
+        if isinstance(verdict, Send) and ask.purpose == "promotional":
+            verdict = await self._unless_far_from_usual(conn, ask, situation, verdict)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
         reason = None if isinstance(verdict, Send) else verdict.reason
         values = {
@@ -188,11 +188,12 @@ class Gate:
         await journal.write(conn, journal.Entry(now, row.contact_id, kind, row.journey, row.run_id, data=data))
 
     async def _unless_far_from_usual(
-        self, conn: AsyncConnection, ask: Ask, situation: Situation, verdict: Verdict
+        self, conn: AsyncConnection, ask: Ask, situation: Situation, verdict: Send
     ) -> Verdict:
-        if not await breaker.sends(conn, ask.journey, self.policy.breaker, ask.now):
-            return verdict
-        return gate.decide(ask, replace(situation, pauses=await pauses.in_force(conn)), self.policy)
+        rush = await breaker.sends(conn, ask.journey, self.policy.breaker, ask.now)
+        if rush.is_too_much:
+            return gate.decide(ask, replace(situation, pauses=await pauses.in_force(conn)), self.policy)
+        return Send({**verdict.inputs, "rush": {"in_window": rush.count, "allowed": rush.allowed}})
 
     async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
@@ -257,7 +258,7 @@ class Gate:
         run_id: str,
     ) -> None:
         reason = None if isinstance(verdict, Send) else verdict.reason
-        inputs = {} if isinstance(verdict, Send) else dict(verdict.inputs)
+        inputs = dict(verdict.inputs)
         if ask.channels:
             inputs["choice"] = choice.as_inputs()
         until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)

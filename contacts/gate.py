@@ -1,19 +1,20 @@
 """The one place that decides whether a touch may go out now: a function of values.
 
-Each check is a small function with its own reason code that answers ``Drop``, ``Wait`` or nothing. They run in a
-fixed order and the first that speaks decides, so a reason never hides behind a lesser one.
+Each check is a small function with its own reason code that answers ``Drop``, ``Wait`` or ``Passed``. They run in a
+fixed order and the first that does not pass decides, so a reason never hides behind a lesser one. Whatever a check
+answers, it says what it looked at, so that a touch that went out has its reasons as one that did not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
+from contacts import hours
 from contacts.engagement import silent_since, tier
-from contacts.facts import CHANNELS, Facts
-from contacts.policy import Cap, Experiment, Policy, QuietHours, Role
+from contacts.facts import CHANNELS, Facts, address_kind
+from contacts.policy import Cap, Experiment, Policy, Role
 from contacts.specs import Purpose
 
 
@@ -70,11 +71,16 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Pause:
-    """A halt that an operator, or the breaker, has called: of a journey, of a channel, or of everything."""
+    """A halt that an operator, or the breaker, has called: of a journey, of a channel, or of everything.
+
+    Attributes:
+        until: When it ends by itself; None: when somebody ends it.
+    """
 
     scope: Literal["all", "channel", "journey"]
     name: str
     reason: str
+    until: datetime | None = None
 
     @property
     def what(self) -> str:
@@ -88,6 +94,8 @@ class Pause:
 
     def covers(self, ask: Ask) -> bool:
         """Whether the touch has to wait for its end. What a contact needs is never stopped with everything else."""
+        if self.until is not None and ask.now >= self.until:
+            return False
         match self.scope:
             case "all":
                 return ask.purpose != "transactional"
@@ -116,8 +124,17 @@ class Situation:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """Nothing to object. ``inputs``: what was looked at and by how much it passed; empty where there was nothing to."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Send:
-    """The touch may go out now."""
+    """The touch may go out now. ``inputs``: what every check looked at, as JSON."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +156,7 @@ class Drop:
 
 
 Verdict = Send | Wait | Drop
-Check = Callable[[Ask, Situation, Policy], Wait | Drop | None]
+Check = Callable[[Ask, Situation, Policy], Passed | Wait | Drop]
 
 HOLD_RECHECK = timedelta(days=1)
 """A run waiting for a release looks again after this long even if it hears of none."""
@@ -147,44 +164,52 @@ HOLD_RECHECK = timedelta(days=1)
 
 def decide(ask: Ask, situation: Situation, policy: Policy) -> Verdict:
     """May this touch go out now?"""
+    passed: dict[str, Any] = {}
     for check in CHECKS:
-        verdict = check(ask, situation, policy)
-        if isinstance(verdict, Drop):
-            return verdict
-        if isinstance(verdict, Wait):
-            if verdict.hold is None and verdict.until > ask.valid_until:
-                until = verdict.until.isoformat()
-                return Drop("valid_for", {**verdict.inputs, "because": verdict.reason, "could_go_at": until})
-            return Wait(verdict.reason, min(verdict.until, ask.valid_until), verdict.hold, verdict.inputs)
-    return Send()
+        answer = check(ask, situation, policy)
+        match answer:
+            case Passed():
+                passed |= answer.inputs
+            case Drop():
+                return answer
+            case Wait(hold=None) if answer.until > ask.valid_until:
+                until = answer.until.isoformat()
+                return Drop("valid_for", {**answer.inputs, "because": answer.reason, "could_go_at": until})
+            case Wait():
+                return replace(answer, until=min(answer.until, ask.valid_until))
+    return Send(passed)
 
 
-def erased(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def erased(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """Nothing reaches a contact who was erased."""
-    return Drop("erased") if situation.facts.erased_at else None
+    return Drop("erased") if situation.facts.erased_at else Passed()
 
 
-def exited(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def exited(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """A run that an event has ended claims nothing more, even if it has not heard of it."""
-    return Drop("exited", {"by": situation.ended_by}) if situation.ended_by else None
+    return Drop("exited", {"by": situation.ended_by}) if situation.ended_by else Passed()
 
 
-def expired(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def expired(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """A message past its time is not worth sending, whatever else holds it."""
-    return Drop("valid_for", {"valid_until": ask.valid_until.isoformat()}) if ask.now >= ask.valid_until else None
+    inputs = {"valid_until": ask.valid_until.isoformat()}
+    return Drop("valid_for", inputs) if ask.now >= ask.valid_until else Passed(inputs)
 
 
-def consent(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def consent(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """The contact allowed this purpose on this channel, where the policy asks for that."""
     word = situation.facts.consent(ask.channel, ask.purpose)
-    if word is not None and not word.granted:
-        return Drop("consent_withdrawn", {"at": word.at.isoformat(), "event": word.event_id})
-    if word is None and ask.purpose in policy.consent.required and ask.channel in policy.consent.channels:
-        return Drop("no_consent", {"channel": ask.channel, "purpose": ask.purpose})
-    return None
+    required = ask.purpose in policy.consent.required and ask.channel in policy.consent.channels
+    if word is None:
+        missing = Drop("no_consent", {"channel": ask.channel, "purpose": ask.purpose})
+        return missing if required else Passed({"consent": None})
+    said = {"at": word.at.isoformat(), "event": word.event_id}
+    if not word.granted:
+        return Drop("consent_withdrawn", said)
+    return Passed({"consent": {**said, "implied": word.implied}})
 
 
-def reachable(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def reachable(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """There is an address on this channel, and it takes messages."""
     address = situation.facts.address(ask.channel)
     if address is None:
@@ -192,17 +217,21 @@ def reachable(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
     suppression = situation.facts.suppression(ask.channel, address)
     if suppression is not None:
         return Drop("suppressed", {"because": suppression.reason, "event": suppression.event_id})
-    return None
+    # Which address it was is told by the event; the address itself has no place in a decision.
+    kind = address_kind(ask.channel)
+    return Passed({"address": {"kind": kind, "event": situation.facts.profile[kind].event_id}})
 
 
-def held_out(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def held_out(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """A part of the contacts gets no promotion from a journey that is being measured."""
     if ask.purpose != "promotional":
-        return None
-    for experiment in policy.experiments:
-        if ask.journey in experiment.journeys and is_held_out(experiment, situation.facts.contact_id):
+        return Passed()
+    measured = [experiment for experiment in policy.experiments if ask.journey in experiment.journeys]
+    for experiment in measured:
+        if is_held_out(experiment, situation.facts.contact_id):
             return Drop("hold_out", {"experiment": experiment.name, "share": experiment.hold_out})
-    return None
+    shares = {experiment.name: experiment.hold_out for experiment in measured}
+    return Passed({"experiments": shares} if shares else {})
 
 
 def is_held_out(experiment: Experiment, contact_id: str) -> bool:
@@ -211,137 +240,169 @@ def is_held_out(experiment: Experiment, contact_id: str) -> bool:
     return drawn < experiment.hold_out * 2**64
 
 
-def echoed(ask: Ask, situation: Situation, policy: Policy) -> Drop | None:
+def echoed(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     """The same promotion does not come again, on another channel or from another journey, within a few days."""
     if ask.purpose != "promotional":
-        return None
+        return Passed()
     since = ask.now - timedelta(days=policy.echo_days)
     for past in situation.past:
         if past.template == ask.template and past.key != ask.key and past.claimed_at > since:
             return Drop("echo", {"of": past.key, "at": past.claimed_at.isoformat(), "days": policy.echo_days})
-    return None
+    return Passed({"no_echo_in_days": policy.echo_days})
 
 
-def paused(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+def paused(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """An operator has halted the journey, the channel or everything."""
     for pause in situation.pauses:
         if pause.covers(ask):
-            return Wait("paused", ask.now + HOLD_RECHECK, pause.hold, {"reason": pause.reason})
-    return None
+            until = min(ask.now + HOLD_RECHECK, pause.until or datetime.max.replace(tzinfo=UTC))
+            return Wait("paused", until, pause.hold, {"reason": pause.reason})
+    # Those in force are for others.
+    others = [pause.what for pause in situation.pauses]
+    return Passed({"halts": others} if others else {})
 
 
-def held(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+def held(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """Promotion waits while a ticket is open, a person talks with the contact, or an operator said so.
 
     While the contact wants a pause, all waits that their orders do not need.
     """
-    if ask.purpose == "transactional":
-        return None
     active = situation.facts.active_holds(ask.now)
-    holds = [h for h in active if ask.purpose == "promotional" or h.kind == "pause"]
+    holds = [h for h in active if ask.purpose == "promotional" or (ask.purpose == "lifecycle" and h.kind == "pause")]
     if not holds:
-        return None
+        # What is in force here does not hold this purpose.
+        return Passed({"holds": [h.name for h in active]})
     first = holds[0]
     ends = [h.expires_at for h in holds if h.expires_at is not None]
     until = min([ask.now + HOLD_RECHECK, *ends])
     return Wait(f"hold_{first.kind}", until, first.name, {"holds": [h.name for h in holds]})
 
 
-def tiered(ask: Ask, situation: Situation, policy: Policy) -> Wait | Drop | None:
+def tiered(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait | Drop:
     """Whoever no longer reads us gets less promotion, and in the end only the question whether to go on."""
-    reached = tier(situation.facts, policy, ask.now) if ask.purpose == "promotional" else None
+    if ask.purpose != "promotional":
+        return Passed()
+    reached, since = tier(situation.facts, policy, ask.now), silent_since(situation.facts)
+    inputs = {"tier": reached.name if reached else None, "silent_since": since.isoformat() if since else None}
     # Whoever may still ask the most silent is not made to wait in the tiers before.
     if reached is None or any(ask.journey in t.journeys for t in policy.tiers):
-        return None
-    since = silent_since(situation.facts)
-    inputs = {"tier": reached.name, "silent_since": since.isoformat() if since else None}
+        return Passed({"engagement": inputs})
     if reached.journeys:
         return Drop("engagement_tier", inputs)
     if reached.max is None or reached.days is None:
-        return None
+        return Passed({"engagement": inputs})
     cap = Cap(channels=CHANNELS, purposes=("promotional",), max=reached.max, days=reached.days)
-    full = _full(cap, ask, situation)
-    return Wait("engagement_tier", full[0], inputs={**inputs, **full[1]}) if full is not None else None
+    room = _room(cap, ask, situation)
+    inputs |= room.inputs
+    return Passed({"engagement": inputs}) if room.at is None else Wait("engagement_tier", room.at, inputs=inputs)
 
 
-def quiet(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+def quiet(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """Nobody is disturbed at night, by the contact's own clock."""
-    zone = situation.facts.zone(policy.defaults.timezone)
-    for hours in policy.quiet_hours:
-        if ask.channel in hours.channels and ask.purpose in hours.purposes:
-            until = quiet_until(ask.now, zone, hours)
-            if until is not None:
-                return Wait("quiet_hours", until, inputs={"timezone": zone.key, "until": until.isoformat()})
-    return None
+    clock = _Clock(ask, situation, policy)
+    if not clock.hours.quiet:
+        return Passed()
+    if clock.hours.are_quiet(clock.local):
+        until, seen = clock.until_open()
+        return Wait("quiet_hours", until, inputs=seen)
+    return Passed({"clock": clock.inputs, "quiet": [f"{h.start:%H:%M}-{h.end:%H:%M}" for h in clock.hours.quiet]})
 
 
-def quiet_until(now: datetime, zone: ZoneInfo, hours: QuietHours) -> datetime | None:
-    """When the quiet hours around ``now`` end (UTC), or None outside them. Right across changes of clock time."""
-    local = now.astimezone(zone)
-    clock = local.time()
-    if hours.start < hours.end:
-        inside, ends_tomorrow = hours.start <= clock < hours.end, False
-    else:
-        inside, ends_tomorrow = clock >= hours.start or clock < hours.end, clock >= hours.start
-    if not inside:
-        return None
-    day = local.date() + timedelta(days=1 if ends_tomorrow else 0)
-    end = datetime.combine(day, hours.end, tzinfo=zone).astimezone(UTC)
-    # In the hour that a clock change repeats, the end's first pass may already be behind us.
-    return end if end > now else datetime.combine(day, hours.end.replace(fold=1), tzinfo=zone).astimezone(UTC)
+def windowed(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
+    """Some touches go out only at certain hours of some days, by the contact's own clock."""
+    clock = _Clock(ask, situation, policy)
+    if not clock.hours.windows:
+        return Passed()
+    if not clock.hours.in_window(clock.local):
+        until, seen = clock.until_open()
+        return Wait("send_window", until, inputs=seen)
+    around = [w for w in clock.hours.windows if w.around(clock.local)]
+    return Passed({"clock": clock.inputs, "windows": [f"{w.start:%H:%M}-{w.end:%H:%M}" for w in around]})
 
 
-def capped(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+class _Clock:
+    """The clock on the contact's wall, and what the policy says of its hours."""
+
+    def __init__(self, ask: Ask, situation: Situation, policy: Policy) -> None:
+        self._now = ask.now
+        self._zone = situation.facts.zone(policy.defaults.timezone)
+        self._own = situation.facts.get("timezone") == self._zone.key
+        self.hours = policy.hours(ask.channel, ask.purpose)
+        self.local = ask.now.astimezone(self._zone)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Local time and zone; ``assumed`` where the contact's own is not known and the policy's stands for it."""
+        shown = {"local": self.local.isoformat(), "timezone": self._zone.key}
+        return shown if self._own else {**shown, "assumed": True}
+
+    def until_open(self) -> tuple[datetime, dict[str, Any]]:
+        """When the quiet is over and a window is open, and with that what was looked at."""
+        until = hours.opens(self.hours, self._now, self._zone)
+        return until, {**self.inputs, "until": until.isoformat()}
+
+
+def capped(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """No more touches than the policy allows in any window; the longest wait of all full windows counts."""
-    full = [found for cap in policy.caps if (found := _full(cap, ask, situation)) is not None]
-    if not full:
-        return None
-    until, inputs = max(full, key=lambda found: found[0])
-    return Wait("frequency_cap", until, inputs=inputs)
+    rooms = [_room(cap, ask, situation) for cap in policy.caps if _counts(cap, ask)]
+    full = [(room.at, room.inputs) for room in rooms if room.at is not None]
+    if full:
+        until, inputs = max(full, key=lambda found: found[0])
+        return Wait("frequency_cap", until, inputs=inputs)
+    return Passed({"caps": [room.inputs for room in rooms]} if rooms else {})
 
 
-def stated(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+def stated(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """No more touches than the contact wants, where they said how often; the caps hold besides."""
-    cap = policy.frequency.get(situation.facts.get("frequency"))
-    full = _full(cap, ask, situation) if cap is not None else None
-    return Wait("stated_frequency", full[0], inputs=full[1]) if full is not None else None
+    said = situation.facts.get("frequency")
+    cap = policy.frequency.get(said)
+    if cap is None or not _counts(cap, ask):
+        return Passed()
+    room = _room(cap, ask, situation)
+    if room.at is not None:
+        return Wait("stated_frequency", room.at, inputs=room.inputs)
+    return Passed({"stated_frequency": {"said": said, **room.inputs}})
 
 
-def _full(cap: Cap, ask: Ask, situation: Situation) -> tuple[datetime, dict[str, Any]] | None:
-    """When a full window has room for this touch again, and what is in it; None where there is room now."""
-    if ask.channel not in cap.channels or ask.purpose not in cap.purposes:
-        return None
+@dataclass(frozen=True)
+class _Room:
+    """How full a window is, and when it has room for one more; ``at`` is None where there is room now."""
+
+    inputs: dict[str, Any]
+    at: datetime | None
+
+
+def _counts(cap: Cap, touch: Ask | Past) -> bool:
+    return touch.channel in cap.channels and touch.purpose in cap.purposes
+
+
+def _room(cap: Cap, ask: Ask, situation: Situation) -> _Room:
+    since = ask.now - cap.window
     inside = sorted(
-        p.claimed_at
-        for p in situation.past
-        if p.key != ask.key
-        and p.channel in cap.channels
-        and p.purpose in cap.purposes
-        and p.claimed_at > ask.now - cap.window
+        p.claimed_at for p in situation.past if p.key != ask.key and _counts(cap, p) and p.claimed_at > since
     )
-    if len(inside) < cap.max:
-        return None
     # When the touch that makes the window full leaves it, there is room for one.
-    return inside[-cap.max] + cap.window, {"max": cap.max, "days": cap.days, "in_window": len(inside)}
+    at = inside[-cap.max] + cap.window if len(inside) >= cap.max else None
+    return _Room({"max": cap.max, "days": cap.days, "in_window": len(inside)}, at)
 
 
-def outranked(ask: Ask, situation: Situation, policy: Policy) -> Wait | None:
+def outranked(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """The slot is kept for a more important journey's touch that waits for the same."""
     if ask.purpose != "promotional":
-        return None
+        return Passed()
     kept = timedelta(hours=policy.priority.hold_hours)
     mine = _rank(ask.journey, policy)
-    for other in situation.waiting:
+    rivals = [
+        other
+        for other in situation.waiting
+        if other.purpose == "promotional" and other.channel == ask.channel and other.key != ask.key
+    ]
+    for other in rivals:
         ends = min(other.until + kept, other.valid_until)
-        if (
-            other.purpose == "promotional"
-            and other.channel == ask.channel
-            and other.key != ask.key
-            and _rank(other.journey, policy) < mine
-            and ask.now < ends
-        ):
+        if _rank(other.journey, policy) < mine and ask.now < ends:
             return Wait("priority", ends, inputs={"for": other.journey, "until": ends.isoformat()})
-    return None
+    # Those that wait for the same slot are less important, or had their time.
+    return Passed({"rivals": sorted({other.journey for other in rivals})} if rivals else {})
 
 
 def _rank(journey: str, policy: Policy) -> int:
@@ -351,7 +412,7 @@ def _rank(journey: str, policy: Policy) -> int:
 
 CHECKS: tuple[Check, ...] = (
     erased, exited, consent, reachable, held_out, echoed, expired,
-    paused, held, tiered, quiet, stated, capped, outranked,
+    paused, held, tiered, quiet, windowed, stated, capped, outranked,
 )  # fmt: skip
 
 

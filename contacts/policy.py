@@ -7,8 +7,10 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from datetime import time, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
@@ -34,6 +36,8 @@ HoldKind = Literal["ticket", "conversation", "handoff", "operator", "pause"]
 Frequency = Literal["weekly", "monthly"]
 """What a contact may say of how often, besides ``as_it_comes``."""
 Stage = Literal["visitor", "lead", "interested", "in_talks", "new_customer", "customer", "at_risk", "lapsed", "former"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEK: tuple[Weekday, ...] = get_args(Weekday)
 Days = Annotated[float, Field(gt=0, le=3650)]
 
 
@@ -135,13 +139,28 @@ class Consent(_Part):
     stated: dict[EventType, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
-class QuietHours(_Part):
-    """Local hours in which a contact is left alone. ``start`` later than ``end`` spans midnight."""
+class _Hours(_Part):
+    """From ``start`` until just before ``end``, on the contact's own clock."""
 
     channels: Channels
     purposes: Purposes
     start: LocalTime
     end: LocalTime
+
+    def are_for(self, channel: str, purpose: Purpose) -> bool:
+        """Whether they say anything of such a touch."""
+        return channel in self.channels and purpose in self.purposes
+
+
+class QuietHours(_Hours):
+    """Local hours in which a contact is left alone. ``start`` later than ``end`` spans midnight."""
+
+    def around(self, local: datetime) -> bool:
+        """Whether it is quiet at this local time."""
+        clock = local.time()
+        if self.start < self.end:
+            return self.start <= clock < self.end
+        return clock >= self.start or clock < self.end
 
     @field_validator("end")
     @classmethod
@@ -149,6 +168,49 @@ class QuietHours(_Part):
         if end == info.data.get("start"):
             raise ValueError("must differ from start, or nothing could ever be sent")
         return end
+
+
+class SendWindow(_Hours):
+    """Local hours of some days of the week in which touches may go out; outside all that are for them, they wait.
+
+    An ``end`` that is not later than ``start`` is on the next day, so midnight to midnight is the whole day.
+    """
+
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEK
+
+    def around(self, local: datetime) -> bool:
+        """Whether the window is open at this local time."""
+        clock, day = local.time(), local.weekday()
+        if self.start < self.end:
+            return WEEK[day] in self.days and self.start <= clock < self.end
+        # Python's weekdays begin with Monday at 0, so the day before Monday is the last of the week.
+        return (clock >= self.start and WEEK[day] in self.days) or (clock < self.end and WEEK[day - 1] in self.days)
+
+
+@dataclass(frozen=True)
+class Hours:
+    """What the policy says of the hours for one channel and purpose."""
+
+    quiet: tuple[QuietHours, ...] = ()
+    windows: tuple[SendWindow, ...] = ()
+
+    def are_quiet(self, local: datetime) -> bool:
+        """Whether a contact is left alone at this local time."""
+        return any(hours.around(local) for hours in self.quiet)
+
+    def in_window(self, local: datetime) -> bool:
+        """Whether this local time is inside a window; always, where there is none."""
+        return not self.windows or any(window.around(local) for window in self.windows)
+
+    def are_open(self, local: datetime) -> bool:
+        """Whether a touch may go out at this local time."""
+        return self.in_window(local) and not self.are_quiet(local)
+
+    @property
+    def turns(self) -> frozenset[time]:
+        """The times of day at which what they say may change; none, if they say nothing."""
+        turns = {turn for hours in (*self.quiet, *self.windows) for turn in (hours.start, hours.end)}
+        return frozenset(turns | {time()} if turns else turns)
 
 
 class Cap(_Part):
@@ -212,6 +274,19 @@ class Experiment(_Part):
     hold_out: Annotated[float, Field(gt=0, le=0.5)]
 
 
+class JourneyBreaker(_Part):
+    """A journey's own numbers, where they are not those of every journey; see ``Breaker``."""
+
+    sends: Annotated[int, Field(gt=0)] | None = None
+    entries: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.sends is None and self.entries is None:
+            raise ValueError("changes nothing: give it sends, entries or both")
+        return self
+
+
 class Breaker(_Part):
     """What is far from usual: then a journey's promotion stops, and a person is asked.
 
@@ -219,12 +294,24 @@ class Breaker(_Part):
         window_minutes: The span that is looked at.
         sends, entries: So many promotional touches of one journey, and entries into it, are never too many.
         times_usual: Beyond that, so many times what was usual in such a span over the last four weeks.
+        journeys: Journeys with numbers of their own, by name.
     """
 
     window_minutes: Annotated[float, Field(gt=0, le=1440)]
     sends: Annotated[int, Field(gt=0)]
     entries: Annotated[int, Field(gt=0)]
     times_usual: Annotated[float, Field(ge=1)]
+    journeys: dict[JourneyName, JourneyBreaker] = Field(default_factory=dict)
+
+    def sends_of(self, journey: str) -> int:
+        """How many promotional touches of this journey are never too many."""
+        own = self.journeys.get(journey)
+        return own.sends if own is not None and own.sends is not None else self.sends
+
+    def entries_of(self, journey: str) -> int:
+        """How many entries into this journey are never too many."""
+        own = self.journeys.get(journey)
+        return own.entries if own is not None and own.entries is not None else self.entries
 
 
 Connector = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -531,6 +618,7 @@ class Policy(_Part):
     segments: Annotated[tuple[Segment, ...], Field(alias="segment"), AfterValidator(_named_once)] = ()
     hold_days: dict[HoldKind, Days] = Field(default_factory=dict)
     quiet_hours: tuple[QuietHours, ...] = ()
+    send_windows: tuple[SendWindow, ...] = ()
     caps: tuple[Cap, ...] = ()
     tiers: Annotated[tuple[Tier, ...], Field(alias="tier")] = ()
     priority: Priority = Priority()
@@ -563,6 +651,13 @@ class Policy(_Part):
         """Who is told of an event of this type, each once; never whoever it came from, or it would come back."""
         return list(dict.fromkeys(r.to for r in self.outgoing if r.covers(type) and r.to != source))
 
+    def hours(self, channel: str, purpose: Purpose) -> Hours:
+        """What is said of the hours for a touch of this purpose on this channel."""
+        return Hours(
+            tuple(hours for hours in self.quiet_hours if hours.are_for(channel, purpose)),
+            tuple(window for window in self.send_windows if window.are_for(channel, purpose)),
+        )
+
 
 def parse(text: str, name: str = "policy.toml") -> Policy:
     """Reads a policy from TOML text.
@@ -577,16 +672,37 @@ def parse(text: str, name: str = "policy.toml") -> Policy:
     if "version" in raw:
         raise PolicyError(f"{name}: version: is made from the text and cannot be set")
     try:
-        return Policy.model_validate(raw | {"version": hashlib.sha256(text.encode()).hexdigest()[:12]})
+        policy = Policy.model_validate(raw | {"version": hashlib.sha256(text.encode()).hexdigest()[:12]})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(" ".join(str(part).split()) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise PolicyError(f"{name}: {where}: {reason} (line {_line_of(text, first['loc'])})") from None
+        raise _refused(text, name, first["loc"], first["msg"].removeprefix("Value error, ")) from None
+    for place, reason in _never_open(policy):
+        raise _refused(text, name, place, reason)
+    return policy
 
 
-def _line_of(text: str, place: Sequence[str | int]) -> int:
-    """The line that comes nearest to a place in the file: of the key, or of the table that lacks it."""
+def _refused(text: str, name: str, place: Sequence[str | int], reason: str) -> PolicyError:
+    where = ".".join(" ".join(str(part).split()) for part in place)
+    return PolicyError(f"{name}: {where}: {reason} (line {line_of(text, place)})")
+
+
+_ORDINARY_WEEK = tuple(datetime(2001, 1, day) for day in range(1, 8))  # noqa: DTZ001 - on anybody's clock
+
+
+def _never_open(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Windows, or where there are none quiet hours, that leave some touches no instant of the week to go out."""
+    for part, name in ((policy.send_windows, "send_windows"), (policy.quiet_hours, "quiet_hours")):
+        for n, line in enumerate(part):
+            for channel, purpose in product(line.channels, line.purposes):
+                hours = policy.hours(channel, purpose)
+                moments = (datetime.combine(day, turn) for day in _ORDINARY_WEEK for turn in hours.turns)
+                if not any(map(hours.are_open, moments)):
+                    both = "with the quiet hours, " if name == "send_windows" and hours.quiet else ""
+                    yield (name, n), f"{both}no instant of the week is left for {purpose} touches by {channel}"
+
+
+def line_of(text: str, place: Sequence[str | int]) -> int:
+    """The line that comes nearest to a place in a policy's text: of the key, or of the table that lacks it."""
     table: tuple[str | int, ...] = ()
     tables: Counter[str] = Counter()
     nearest, shared = 1, 0
@@ -598,8 +714,8 @@ def _line_of(text: str, place: Sequence[str | int]) -> int:
                 table += (tables[name],)
                 tables[name] += 1
             here = table
-        elif key := re.match(r"\s*([\w-]+)\s*=", line):
-            here = (*table, key.group(1))
+        elif key := re.match(r"\s*([\w.-]+)\s*=", line):
+            here = (*table, *key.group(1).split("."))
         else:
             continue
         if here == tuple(place[: len(here)]) and len(here) > shared:

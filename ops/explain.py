@@ -14,41 +14,9 @@ from contacts.facts import Consent, Facts
 from contacts.policy import Policy
 from contacts.specs import Happening
 from contacts.tables import contacts, decisions, events, runs, touches
-from ops.output import Failure, stamp
+from ops.explain_words import REASONS, channel, details, passed
+from ops.output import Failure
 from ops.shared_columns import CONTACT
-
-REASONS: Mapping[str, str] = {
-    "erased": "The contact was erased, and nothing may reach them again.",
-    "exited": "An event had already ended the journey's run.",
-    "consent_withdrawn": "The contact said no to messages of this kind.",
-    "no_consent": "There was no consent on record for messages of this kind.",
-    "no_address": "We had no address for the contact on this channel.",
-    "suppressed": "The address takes no messages.",
-    "valid_for": "It would have come too late to be worth sending.",
-    "hold_ticket": "The contact had an open support ticket: promotion waits until it is solved.",
-    "hold_conversation": "A person was talking with the contact: promotion waits until they are done.",
-    "hold_handoff": "The contact was in the hands of a person: promotion waits until they are done.",
-    "hold_operator": "An operator had promotion to this contact wait.",
-    "hold_pause": "The contact wanted a pause: all waits that their orders do not need.",
-    "quiet_hours": "It was a quiet hour where the contact is.",
-    "frequency_cap": "The contact had had as many messages as the policy allows in this time.",
-    "paused": "An operator or the breaker had called a halt.",
-    "engagement_tier": "The contact had shown no sign of life for long that promotion rests, or comes seldom.",
-    "priority": "A more important journey waited for the same slot.",
-    "hold_out": "The contact is among those who get nothing, so that what the journey does can be measured.",
-    "echo": "The same message had gone to the contact a short while before.",
-    "stated_frequency": "The contact said how often at most, and had had as many messages.",
-}
-"""What each reason code of the gate means, in a sentence."""
-
-CHOSEN: Mapping[str, str] = {
-    "preferred": "the contact prefers it",
-    "role": "the first possible for what the message is for",
-    "only": "the only one of the message's channels that we can send on",
-    "none_possible": "the first in line, for none was possible",
-    "claimed_before": "an earlier attempt may have used it, and no other may follow",
-}
-"""Why a touch that could go out on several channels took this one, by the code the gate keeps."""
 
 _SAYS_YES_OR_NO = ("consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained")
 
@@ -59,7 +27,8 @@ class Decision:
 
     Attributes:
         because: The reason in a sentence; None for ``send``.
-        details: What the gate saw, in words.
+        details: What the gate saw, in words; for ``send``, by how much it passed. None of touches that went out before
+            that was kept.
         channel: Which channel was chosen, why, and what spoke against others, in words; None where there was no choice.
         until: When it would be asked again, for ``wait``.
     """
@@ -101,6 +70,10 @@ class Touch:
         run_ended_by: The event that ended it; None where it came to its own end.
         consent_required: Whether the policy asks for a consent for this purpose.
         consent: The record in force at the last decision; None where there was none.
+        template_hash: The fingerprint of the template's version that went out.
+        template_today: Whether that version is the ``same`` today, has ``changed`` or is ``gone``; None where nothing
+            went out or that cannot be told.
+        template_code: The version of the code that had that version of the template.
         live: What came of the values fetched as it went out, by name: ``live``, or why the fallback was used.
         decisions: Every answer of the gate, in order of time.
     """
@@ -124,6 +97,8 @@ class Touch:
     provider_id: str | None
     request_id: str | None
     template_hash: str | None
+    template_today: Literal["same", "changed", "gone"] | None
+    template_code: str | None
     live: Mapping[str, str] | None
     run_outcome: str | None
     run_ended_at: datetime | None
@@ -171,7 +146,7 @@ async def explain(conn: AsyncConnection, contact: str, touch: str | None, policy
     if touch is not None and not chosen:
         names = ", ".join(dict.fromkeys(t.row.template for t in told)) or "none at all"
         raise Failure(f"{who} has no touch {touch!r}; touches so far: {names}")
-    words = await _consent_events(conn, facts.contact_id, policy)
+    words = await _consent_events(conn, facts.contact_id, policy, [named for t in chosen if (named := t.consent_event)])
     parts: list[Touch | Skipped] = [_touch(t, words, policy) for t in chosen]
     if touch is None:
         parts += await _skipped(conn, facts.contact_id)
@@ -185,6 +160,15 @@ class _Touched:
 
     row: Any
     decided: Sequence[Any]
+
+    @property
+    def consent_event(self) -> str | None:
+        """The event whose word counted when the gate was asked last, as the gate wrote it down, if it did."""
+        last = self.decided[-1] if self.decided else None
+        if last is None:
+            return None
+        said = last.inputs if last.reason == "consent_withdrawn" else last.inputs.get("consent")
+        return said["event"] if said else None
 
 
 @dataclass(frozen=True)
@@ -216,19 +200,18 @@ async def _skipped(conn: AsyncConnection, contact_id: str) -> list[Skipped]:
     return [Skipped("skip", e.at, str(e.journey), str(e.data.get("by")), str(e.data.get("reason"))) for e in entries]
 
 
-async def _consent_events(conn: AsyncConnection, contact_id: str, policy: Policy) -> list[_Word]:
+async def _consent_events(conn: AsyncConnection, contact_id: str, policy: Policy, named: Sequence[str]) -> list[_Word]:
+    """Events that say something of consent under this policy, and those that did when the gate was asked."""
     types = (*_SAYS_YES_OR_NO, *policy.consent.implied, *policy.consent.stated)
+    says = sa.or_(events.c.type.in_(types), events.c.id.in_(named))
     rows = await conn.execute(
-        sa.select(events)
-        .where(events.c.contact_id == contact_id, events.c.type.in_(types))
-        .order_by(events.c.received_at)
+        sa.select(events).where(events.c.contact_id == contact_id, says).order_by(events.c.received_at)
     )
     return [_Word(r.received_at, r.source, Happening(r.id, r.type, r.occurred_at, r.data)) for r in rows]
 
 
 def _touch(touched: _Touched, words: Sequence[_Word], policy: Policy) -> Touch:
     row = touched.row
-    asked_last = touched.decided[-1].at if touched.decided else row.asked_at
     return Touch(
         kind="touch",
         touch_id=row.id,
@@ -249,26 +232,42 @@ def _touch(touched: _Touched, words: Sequence[_Word], policy: Policy) -> Touch:
         provider_id=row.provider_id,
         request_id=row.request_id,
         template_hash=row.template_hash,
+        template_today=_template_today(row),
+        template_code=next((d.code_version for d in reversed(touched.decided) if d.verdict == "send"), None),
         live=row.live,
         run_outcome=row.outcome,
         run_ended_at=min((t for t in (row.exited_at, row.ended_at) if t is not None), default=None),
         run_ended_by=row.ended_by,
         consent_required=row.purpose in policy.consent.required,
-        consent=_consent_at(row, words, asked_last, policy),
+        consent=_consent_used(touched, words, policy),
         decisions=[_decision(d) for d in touched.decided],
     )
 
 
-def _consent_at(row: Any, words: Sequence[_Word], at: datetime, policy: Policy) -> ConsentUsed | None:
-    """The consent the gate found then: what had arrived by that time, applied as it was applied then."""
-    facts = Facts(row.contact_id)
-    for word in words:
-        if word.received_at <= at:
-            facts = facts_module.apply(facts, word.event, policy)
-    found: Consent | None = facts.consent(row.channel, row.purpose)
-    if found is None:
+def _consent_used(touched: _Touched, words: Sequence[_Word], policy: Policy) -> ConsentUsed | None:
+    """The consent the gate found: the one it wrote down, or else what had arrived by then, applied as it was then."""
+    row, last = touched.row, touched.decided[-1] if touched.decided else None
+    origin = next((w for w in words if w.event.id == touched.consent_event), None)
+    if origin is not None and last is not None:
+        said = last.inputs.get("consent", {})
+        found: Consent | None = Consent(
+            channel=row.channel,
+            purpose=row.purpose,
+            granted=last.reason != "consent_withdrawn",
+            at=origin.event.occurred_at,
+            event_id=origin.event.id,
+            evidence=str(origin.event.data.get("evidence") or origin.event.type),
+            implied=said.get("implied", False),
+        )
+    else:
+        facts, asked_last = Facts(row.contact_id), last.at if last is not None else row.asked_at
+        for word in words:
+            if word.received_at <= asked_last:
+                facts = facts_module.apply(facts, word.event, policy)
+        found = facts.consent(row.channel, row.purpose)
+        origin = next((w for w in words if found is not None and w.event.id == found.event_id), None)
+    if found is None or origin is None:
         return None
-    origin = next(w for w in words if w.event.id == found.event_id)
     return ConsentUsed(
         channel=found.channel,
         purpose=found.purpose,
@@ -282,64 +281,37 @@ def _consent_at(row: Any, words: Sequence[_Word], at: datetime, policy: Policy) 
     )
 
 
+def _template_today(row: Any) -> Literal["same", "changed", "gone"] | None:
+    if row.template_hash is None:
+        return None
+    from templates.render import (
+        TemplateError,
+        UnknownTemplate,
+        versions,
+    )  # reads all of them, so only where there is need
+
+    try:
+        today = {version.channel: version.fingerprint for version in versions(row.template)}
+    except UnknownTemplate:
+        return "gone"
+    except TemplateError:
+        return None
+    if row.channel not in today:
+        return "gone"
+    return "same" if today[row.channel] == row.template_hash else "changed"
+
+
 def _decision(row: Any) -> Decision:
     return Decision(
         at=row.at,
         verdict=row.verdict,
         reason=row.reason,
         because=REASONS.get(row.reason, row.reason) if row.reason else None,
-        details=_details(row.reason, row.inputs),
-        channel=_channel(row.inputs.get("choice")),
+        details=passed(row.inputs) if row.verdict == "send" else details(row.reason, row.inputs),
+        channel=channel(row.inputs.get("choice")),
         until=row.until,
         hold=row.hold,
         inputs=row.inputs,
         policy_version=row.policy_version,
         code_version=row.code_version,
     )
-
-
-def _channel(choice: Mapping[str, Any] | None) -> str | None:
-    if choice is None:
-        return None
-    against = ", ".join(f"{channel} ({reason})" for channel, reason in choice["passed_over"].items())
-    words = f"By {choice['channel']}: {CHOSEN.get(choice['because'], choice['because'])}."
-    return words + (f" Not possible: {against}." if against else "")
-
-
-def _details(reason: str | None, inputs: Mapping[str, Any]) -> str | None:
-    """What the gate saw, in words; None where the reason says it all."""
-    match reason:
-        case "exited":
-            return f"The run's outcome: {inputs.get('by')}."
-        case "consent_withdrawn":
-            return f"They said so on {_moment(inputs.get('at'))}."
-        case "suppressed":
-            because = {"bounced": "It bounced for good.", "complained": "Its owner complained."}
-            return because.get(str(inputs.get("because")))
-        case "valid_for" if "because" in inputs:
-            waited = REASONS.get(str(inputs["because"]), str(inputs["because"]))
-            return f"{waited} It could have gone out at {_moment(inputs.get('could_go_at'))} at the earliest."
-        case "valid_for":
-            return f"It was worth sending until {_moment(inputs.get('valid_until'))}."
-        case "quiet_hours":
-            return f"Until {_moment(inputs.get('until'))} in {inputs.get('timezone')}."
-        case "paused" | "priority" | "hold_out" | "echo" | "engagement_tier" if inputs:
-            return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in inputs.items()) + "."
-        case "frequency_cap" | "stated_frequency":
-            return f"At most {inputs.get('max')} in {_span(inputs.get('days'))}; there were {inputs.get('in_window')}."
-        case str() if reason.startswith("hold_"):
-            holds = [str(name).removesuffix(":-").replace(":", " ") for name in inputs.get("holds", ())]
-            return f"In force: {', '.join(holds)}." if holds else None
-    return None
-
-
-def _moment(text: Any) -> str:
-    return stamp(datetime.fromisoformat(text)) if isinstance(text, str) else "an unknown time"
-
-
-def _span(days: Any) -> str:
-    if not isinstance(days, int | float):
-        return "a while"
-    if days < 1:
-        return f"{days * 24:g} hours"
-    return f"{days:g} day{'' if days == 1 else 's'}"

@@ -34,7 +34,7 @@ def _touch(touch: Touch) -> RenderableType:
         *([("subject", text(touch.subject))] if touch.subject else []),
         *([("because", text(touch.reason))] if touch.status in ("failed", "unknown") and touch.reason else []),
         ("consent", _consent_used(touch)),
-        *([("template", text(touch.template_hash))] if touch.template_hash else []),
+        *([("template", text(_version(touch)))] if touch.template_hash else []),
         *([("fetched", text(_fetched(touch.live)))] if touch.live else []),
         *([("provider", text(_provider(touch)))] if touch.provider else []),
         ("touch", text(touch.touch_id)),
@@ -62,7 +62,7 @@ def _decisions(decisions: Sequence[Decision]) -> RenderableType:
 def _why(decision: Decision) -> Text:
     under = f"policy {decision.policy_version}, code {decision.code_version}"
     if decision.verdict == "send":
-        said = " ".join(filter(None, ("Nothing spoke against it.", decision.channel)))
+        said = " ".join(filter(None, ("Nothing spoke against it.", decision.channel, decision.details)))
         return Text.assemble(text(said), text(f" {under}", "dim"))
     asked = f" Asked again {stamp(decision.until)} at the latest." if decision.until else ""
     said = " ".join(filter(None, (decision.because, decision.details, decision.channel))) + asked
@@ -76,6 +76,16 @@ def _consent_used(touch: Touch) -> Text:
     word = Text("yes", "green") if used.granted else Text("no", "red")
     how = "implied by" if used.implied else "by"
     return Text.assemble(word, text(f", {how} “{used.evidence}” {stamp(used.at)} ({used.event} from {used.source})"))
+
+
+def _version(touch: Touch) -> str:
+    of_then = f"as it was in code {touch.template_code}" if touch.template_code else "of then"
+    said = {
+        "same": "which is the same today",
+        "changed": f"which has changed since: {of_then}",
+        "gone": f"which is gone: {of_then}",
+    }
+    return ", ".join(filter(None, (touch.template_hash, said.get(touch.template_today or ""))))
 
 
 def _fetched(live: Mapping[str, str]) -> str:

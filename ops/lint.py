@@ -53,6 +53,7 @@ CHECKS: Mapping[str, Callable[[Library], Faults]] = {
         flow.deaf_wait,
         knowledge.unknown_event,
         knowledge.unknown_flag,
+        knowledge.unknown_name,
         knowledge.unused_segment,
         knowledge.same_trigger,
         messages.no_ticket_hold,

@@ -145,13 +145,17 @@ SWEEP = "perennial-sweep"
 """The id of the Schedule that starts the sweep once a day of the journeys' clock."""
 
 
+def sweep_every(clock: Clock) -> timedelta:
+    """How often the sweep is started, in machine time."""
+    return timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
+
+
 async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
     """Makes sure the daily sweep is scheduled. When it runs, and whether, stays as an operator has set it."""
-    every = timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
     action = ScheduleActionStartWorkflow(
         "sweep", args=[SweepInput(clock)], id="sweep", task_queue=task_queue, static_summary="what did not happen"
     )
-    await _schedule(client, SWEEP, action, every)
+    await _schedule(client, SWEEP, action, sweep_every(clock))
 
 
 async def schedule_polls(client: Client, every: Mapping[str, timedelta], task_queue: str) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from contacts.events import DATA
-from contacts.policy import Policy, Stage
+from contacts.policy import Policy, Stage, line_of
 from contacts.specs import PROMOTIONAL, Card, Condition
 from ops import words
 from ops.checks.conditions import conditions, event, narrower, overlap, values
@@ -19,6 +20,9 @@ from workflows.reading import Flow, Look, Note, Wait
 
 FLAGS = frozenset({"known", "customer", "erased", "strong", *get_args(Stage)})
 """What a card may ask of a contact besides ``in:<segment>`` and ``during:<journey>``."""
+
+_OF_FACTS = frozenset({"known", "customer", "former", "erased"})
+"""What a rule of the policy that looks at time may ask besides ``in:<segment>``: ``Facts.flags``."""
 
 
 def unknown_event(library: Library) -> Faults:
@@ -43,6 +47,51 @@ def unknown_flag(library: Library) -> Faults:
         for line, flag in asked:
             if flag not in flags:
                 yield at(flow, line), f"no contact is ever {flag!r}; there is {', '.join(sorted(flags))}"
+
+
+def unknown_name(library: Library) -> Faults:
+    """Journeys and flags, segments among them, that the policy names and that there are none of."""
+    journeys = {flow.card.name for flow in library.flows}
+    flags = _OF_FACTS | {f"in:{segment.name}" for segment in library.policy.segments}
+    text = library.policy_file.read_text(encoding="utf-8")
+    for place, name in _named_journeys(library.policy):
+        if name not in journeys:
+            yield _in_policy(library, text, place, name), f"there is no journey {name!r}{_meant(name, journeys)}"
+    for place, name in _named_flags(library.policy):
+        if name not in flags:
+            yield _in_policy(library, text, place, name), f"no contact is ever {name!r}{_meant(name, flags)}"
+
+
+def _named_journeys(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every journey that the policy names, and where."""
+    yield from ((("tier", n, "journeys"), name) for n, tier in enumerate(policy.tiers) for name in tier.journeys)
+    yield from ((("priority", "journeys"), name) for name in policy.priority.journeys)
+    yield from (
+        (("experiment", n, "journeys"), name)
+        for n, experiment in enumerate(policy.experiments)
+        for name in experiment.journeys
+    )
+    yield from ((("cooldown_days", name), name) for name in policy.cooldown_days)
+    yield from ((("breaker", "journeys", name), name) for name in policy.breaker.journeys)
+
+
+def _named_flags(policy: Policy) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every flag that the policy's rules of time ask for, and where."""
+    for part, rules in (("silence", policy.silence), ("fall", policy.falls)):
+        for n, rule in enumerate(rules):
+            yield from (((part, n, list_), flag) for list_ in ("only", "unless") for flag in getattr(rule, list_))
+
+
+def _in_policy(library: Library, text: str, place: tuple[str | int, ...], name: str) -> Place:
+    """The line in which a name stands: a list may have several."""
+    first, lines = line_of(text, place), text.splitlines()
+    here = (n for n, line in enumerate(lines[first - 1 :], start=first) if re.search(rf"\b{re.escape(name)}\b", line))
+    return Place("policy", library.policy_file.name, next(here, first))
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f": {near[0]!r} is meant?" if near else f"; there is {', '.join(sorted(names))}"
 
 
 def unused_segment(library: Library) -> Faults:

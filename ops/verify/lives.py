@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 from contacts import facts as facts_module
 from contacts import gate, routing
 from contacts.facts import Facts
-from contacts.gate import Check, Drop, Past, Situation, Wait
+from contacts.gate import Check, Drop, Passed, Past, Situation, Wait
 from contacts.policy import Policy
 from contacts.specs import Card, Happening
-from ops.explain import REASONS
+from ops.explain_words import REASONS
 from ops.verify.findings import Finding
 from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
 
 _CHECKS: tuple[Check, ...] = (
     gate.erased, gate.exited, gate.consent, gate.reachable, gate.held_out, gate.echoed, gate.held, gate.quiet,
-    gate.stated, gate.capped,
+    gate.windowed, gate.stated, gate.capped,
 )  # fmt: skip
 
 _NO_EXCUSE = ("erased", "exited", "consent_withdrawn", "suppressed")
@@ -120,9 +120,9 @@ class _Again:
         ended_by = self._ended_by(run, claim.act)
         situation = Situation(facts, ended_by, self._past[who])
         for check in _CHECKS:
-            verdict = check(claim.ask, situation, self._rules.policy)
-            if verdict is not None and (same_policy or _no_policy_excuses(verdict)):
-                yield self._claimed_all_the_same(claim, verdict, ended_by)
+            answer = check(claim.ask, situation, self._rules.policy)
+            if not isinstance(answer, Passed) and (same_policy or _no_policy_excuses(answer)):
+                yield self._claimed_all_the_same(claim, answer, ended_by)
                 return
 
     def _ended_by(self, run: RunRow, act: int) -> str | None:

@@ -2,16 +2,25 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import sqlalchemy as sa
 
 from contacts import gate, tables
+from contacts.claims import Gate
+from contacts.gate import Ask
 from contacts.policy import HoldKind
-from ops.explain import REASONS
-from tests.cli.world import NOW, World, ago, failed, perennial, said
+from ops.explain_words import REASONS, passed
+from ops.output import stamp
+from templates.render import versions
+from tests.cli.world import NOW, ROOT, World, ago, failed, perennial, said
+
+NOON = ago(days=2).replace(hour=12)
 
 
 def codes_of_the_gate() -> set[str]:
@@ -23,8 +32,6 @@ def codes_of_the_gate() -> set[str]:
                 found.add(code)
             case ast.Call(func=ast.Name(id="Wait"), args=[ast.JoinedStr(values=[ast.Constant(value="hold_"), _]), *_]):
                 found |= {f"hold_{kind}" for kind in get_args(HoldKind)}
-            case ast.Call(func=ast.Name(id="Wait"), args=[ast.Attribute(value=ast.Name(id="verdict")), *_]):
-                pass  # the same wait, made shorter
             case ast.Call(func=ast.Name(id="Drop" | "Wait")):
                 raise AssertionError(f"line {node.lineno} of the gate gives a reason this test cannot read")
     return found
@@ -58,7 +65,7 @@ def test_every_decision_is_told_in_order_with_its_versions(welcomed: World) -> N
     assert waited["reason"] == "quiet_hours"
     assert waited["because"] == REASONS["quiet_hours"]
     assert "in UTC" in waited["details"]
-    assert (went["because"], went["details"], went["reason"]) == (None, None, None)
+    assert (went["because"], went["reason"]) == (None, None)
     assert {d["policy_version"] for d in touch["decisions"]} == {welcomed.policy.version}
     assert {d["code_version"] for d in touch["decisions"]} == {"0.1.0"}
     assert waited["at"] < went["at"]
@@ -71,6 +78,131 @@ def test_every_decision_is_told_in_order_with_its_versions(welcomed: World) -> N
     }
     (held,) = second["decisions"]
     assert (held["reason"], held["details"]) == ("hold_ticket", "In force: ticket 4711.")
+
+
+def test_why_a_message_went_is_told_in_numbers_and_words(welcomed: World) -> None:
+    (touch,) = said("explain", "ada@example.com", "welcome")
+    went, morning = touch["decisions"][1], ago(days=7).replace(hour=2) + timedelta(hours=8)
+    consent = went["inputs"].pop("consent")
+    assert consent == {"at": ago(days=9).isoformat(), "event": touch["consent"]["event_id"], "implied": False}
+    assert went["inputs"].pop("address")["kind"] == "email"
+    assert went["inputs"] == {
+        "no_echo_in_days": 2,
+        "valid_until": (morning + timedelta(days=7)).isoformat(),
+        "holds": [],
+        "engagement": {"tier": None, "silent_since": None},
+        "clock": {"local": morning.isoformat(), "timezone": "UTC"},
+        "quiet": ["21:00-08:00"],
+        "caps": [
+            {"max": 1, "days": 0.8, "in_window": 0},
+            {"max": 3, "days": 7, "in_window": 0},
+            {"max": 2, "days": 1, "in_window": 0},
+        ],
+        "rush": {"in_window": 1, "allowed": 300},
+    }
+    told = " ".join(perennial("explain", "ada@example.com", "welcome", columns=200).stdout.split())
+    for part in (
+        f"Nothing spoke against it. Consent: a yes of {stamp(ago(days=9))}.",
+        "The same had not gone out in 2 days before.",
+        "No hold was in force. They had had no e-mail yet that could meet with silence.",
+        f"It was {morning:%a %-d %b %H:%M} in UTC: outside the quiet hours (21:00-08:00).",
+        "Had before: 0 of at most 1 in 19.2 hours, 0 of at most 3 in 7 days, 0 of at most 2 in 1 day.",
+        "Number 1 of the journey of late, 300 are never too many.",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, None),
+        ({"consent": None}, "No word on consent, and none needed."),
+        ({"consent": {"at": "2026-03-02T09:00:00+00:00", "implied": True}}, "Consent: an implied yes of 2 Mar 2026"),
+        ({"experiments": {"does_it_help": 0.1}}, "Measured by does_it_help, which leaves out 10% of the contacts"),
+        ({"holds": ["ticket:7", "pause:-"]}, "In force, but not for this purpose: ticket 7, pause."),
+        ({"halts": ["journey/nurture", "channel/sms"]}, "Halted were only others: journey/nurture, channel/sms."),
+        (
+            {"engagement": {"tier": "cold", "silent_since": "2026-03-02T09:00:00+00:00", "max": 1, "days": 14,
+                            "in_window": 0}},
+            "Silent since 2 Mar 2026 09:00 UTC: in tier cold, 0 of at most 1 in 14 days.",
+        ),
+        (
+            {"engagement": {"tier": None, "silent_since": "2026-03-02T09:00:00+00:00"}},
+            "Silent since 2 Mar 2026 09:00 UTC: in no tier.",
+        ),
+        (
+            {"clock": {"local": "2026-03-02T10:00:00+01:00", "timezone": "Europe/Berlin", "assumed": True},
+             "quiet": ["21:00-08:00"], "windows": ["09:00-18:00"]},
+            "It was Mon 2 Mar 10:00 in Europe/Berlin (assumed, theirs is not known): outside the quiet hours "
+            "(21:00-08:00) and inside the hours for it (09:00-18:00).",
+        ),
+        (
+            {"stated_frequency": {"said": "weekly", "max": 1, "days": 7, "in_window": 0}},
+            "They want it weekly: 0 of at most 1 in 7 days.",
+        ),
+        ({"rivals": ["nurture"]}, "Waiting for the same slot, and less important or past their turn: nurture."),
+    ],
+)  # fmt: skip
+def test_what_a_message_passed_is_told_in_words(inputs: dict[str, object], words: str | None) -> None:
+    told = passed(inputs)
+    assert told == words if words is None else (told or "").startswith(words)
+
+
+def test_the_consent_that_was_written_down_counts_whatever_the_policy_says_of_it_today(
+    welcomed: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The address came with an order, and an order implied a consent then; today it implies none."""
+    welcomed.happens("purchase.completed", at=ago(days=3), order_id="1")
+    text = (ROOT / "policy.toml").read_text()
+    then = welcomed.policy.consent.model_copy(update={"implied": {"purchase.completed": ("lifecycle",)}})
+    assert welcomed.policy.consent == then, "as it ships"
+    run = welcomed.run("welcome")
+    late = Ask(f"{run.run_id}/x", "onboarding_start", "email", "lifecycle", "welcome", NOON, NOON + timedelta(days=1))
+    gate = Gate(welcomed.policy, "0.1.0")
+    reopened = sa.update(tables.runs).values(exited_at=None, outcome=None)
+    welcomed.within(lambda conn: conn.execute(reopened))
+    welcomed.within(lambda c: gate.claim(c, late, run_id=run.run_id, contact_id=run.contact_id, stage="greet"))
+    (tmp_path / "policy.toml").write_text(text.replace('{ "purchase.completed" = ["lifecycle"] }', "{}"))
+    monkeypatch.setenv("PERENNIAL_POLICY_FILE", str(tmp_path / "policy.toml"))
+    (touch,) = said("explain", "ada@example.com", "onboarding_start")
+    assert touch["decisions"][-1]["verdict"] == "send"
+    assert (touch["consent"]["granted"], touch["consent"]["implied"]) == (True, True)
+    assert (touch["consent"]["evidence"], touch["consent"]["event"]) == ("purchase.completed",) * 2
+
+
+def test_whether_the_template_is_still_the_one_that_was_sent_is_told(welcomed: World) -> None:
+    (changed,) = said("explain", "ada@example.com", "welcome")
+    assert (changed["template_today"], changed["template_code"]) == ("changed", "0.1.0")
+    told = " ".join(perennial("explain", "ada@example.com", "welcome").stdout.split())
+    assert "abc123abc123, which has changed since: as it was in code 0.1.0" in told
+    [now] = [version.fingerprint for version in versions("welcome") if version.channel == "email"]
+    for values, today, words in (
+        ({"template_hash": now}, "same", f"{now}, which is the same today"),
+        ({"template": "welcome_of_old"}, "gone", "which is gone: as it was in code 0.1.0"),
+        ({"template": "welcome", "channel": "sms"}, "gone", "which is gone"),
+        ({"template_hash": None}, None, ""),
+    ):
+        change = sa.update(tables.touches).where(tables.touches.c.id == changed["touch_id"]).values(values)
+        welcomed.within(lambda conn, change=change: conn.execute(change))
+        (touch,) = said("explain", "ada@example.com", changed["touch_id"])
+        assert touch["template_today"] == today
+        assert words in " ".join(perennial("explain", "ada@example.com", changed["touch_id"]).stdout.split())
+
+
+def test_a_run_that_came_to_its_own_end_is_told_as_fully(welcomed: World) -> None:
+    before = said("explain", "ada@example.com", "welcome")[0]
+    over = sa.update(tables.runs).values(ended_at=ago(days=1), outcome="completed")
+    welcomed.within(lambda conn: conn.execute(over))
+    after = said("explain", "ada@example.com", "welcome")[0]
+    assert after == {**before, "run_outcome": "completed", "run_ended_at": f"{ago(days=1):%Y-%m-%dT%H:%M:%SZ}"}
+    assert "the run completed" in " ".join(perennial("explain", "ada@example.com", "welcome").stdout.split())
+
+
+def test_explaining_needs_no_temporal() -> None:
+    all_of_it = "ops.explain, ops.explain_view, ops.installation, templates.render"
+    code = f"import sys, {all_of_it}; print('temporalio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_the_consent_that_counted_is_the_one_known_at_the_time(welcomed: World) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from contacts.claims import Claim, Gate
 from contacts.gate import Ask
-from ops.explain import CHOSEN
+from ops.explain_words import CHOSEN
 from tests.cli.world import World, ago, perennial, said
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-import worker
 from connectors import configured
 from connectors.base import Poller, Sender, Sink, Source
 from connectors.configured import CONNECTORS, MissingCredentials, Outlets, Wiring, outlets, sources
 from connectors.errands import Errands
 from connectors.recording import Recording
 from contacts.policy import Policy, Provider
+from ops.wiring import wiring
 from tests.contacts.support import changed
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXR3ZW50eS1mb3VyLWJ5dGVz"
@@ -61,7 +61,7 @@ def test_in_development_recordings_stand_in_and_say_so() -> None:
     assert isinstance(found.crm, Recording)
     assert (dict(found.sinks), dict(found.pollers)) == ({}, {})
     assert found.stand_ins == (
-        "HUBSPOT_ACCESS_TOKEN", "SLACK_BOT_TOKEN", "SMTP_HOST", "KLAVIYO_API_KEY", "WEBHOOK_ERP_SECRET",
+        "HUBSPOT_ACCESS_TOKEN", "SMTP_HOST", "SLACK_BOT_TOKEN", "KLAVIYO_API_KEY", "WEBHOOK_ERP_SECRET",
         "MAILGUN_API_KEY",
     )  # fmt: skip
 
@@ -139,11 +139,11 @@ def test_each_calls_out_at_the_pace_of_its_system(elsewhere: pytest.MonkeyPatch)
 
 
 def test_the_policy_says_who_does_what(policy: Policy) -> None:
-    found = worker.wiring(policy)
+    found = wiring(policy)
     assert found.providers == {
         "email": ["smtp"], "call": ["errands"], "note": ["errands"], "gift": ["errands"], "mail": ["errands"],
     }  # fmt: skip
     mail = Provider(primary="postmark", fallback="ses", outage="fall_back")
-    found = worker.wiring(changed(policy, providers={"email": mail, "sms": Provider(primary="twilio")}))
+    found = wiring(changed(policy, providers={"email": mail, "sms": Provider(primary="twilio")}))
     assert (found.providers["email"], found.providers["sms"]) == (["postmark", "ses"], ["twilio"])
     assert set(configured.SOURCES) >= {"stripe", "hubspot"}

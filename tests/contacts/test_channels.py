@@ -116,7 +116,8 @@ def test_whoever_it_is_and_whatever_the_orders(
 
     def refusal(channel: str) -> Drop | None:
         on = replace(ask, channel=channel)
-        return consent(on, situation, policy) or reachable(on, situation, policy)
+        answers = [check(on, situation, policy) for check in (consent, reachable)]
+        return next((answer for answer in answers if isinstance(answer, Drop)), None)
 
     choice = choose(ask, situation, policy)
     assert choice.channel in channels

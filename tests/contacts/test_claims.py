@@ -61,6 +61,17 @@ async def test_a_claim_is_a_row_with_the_decision_and_its_reasons(
     [decision] = await rows(engine, tables.decisions)
     assert (decision.touch_id, decision.verdict, decision.reason) == (taken.touch_id, "send", None)
     assert (decision.policy_version, decision.code_version) == (gate.policy.version, "test")
+    [granted] = await rows(engine, tables.events, tables.events.c.type == "consent.granted")
+    [named] = await rows(engine, tables.events, tables.events.c.type == "contact.updated")
+    assert decision.inputs == {
+        "consent": {"at": START.isoformat(), "event": granted.id, "implied": False},
+        "address": {"kind": "email", "event": named.id},
+        "no_echo_in_days": 2,
+        "valid_until": at(7).isoformat(),
+        "holds": [],
+        "engagement": {"tier": None, "silent_since": None},
+        "rush": {"in_window": 1, "allowed": 300},
+    }
 
 
 async def test_a_wait_and_a_drop_are_rows_anyone_can_read(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
@@ -191,6 +202,57 @@ async def test_what_may_have_gone_out_takes_a_slot(
         "claimed" if status == "failed" else "waiting"
     )
     assert (await take(engine, gate, an_ask("m", at(8)), run_id, alice)).status == "claimed"
+
+
+@pytest.mark.parametrize("status", ["claimed", "sent", "unknown", "failed", "given back"])
+@pytest.mark.parametrize("whose", ["alice", "bob"])
+async def test_what_either_of_two_got_counts_when_they_turn_out_to_be_one(
+    engine: AsyncEngine, intake: Intake, policy: Policy, status: Any, whose: str
+) -> None:
+    caps = (Cap(channels=("email",), purposes=("promotional",), max=1, days=7),)
+    gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")
+    people = {
+        "alice": await someone(intake, when=at(-1)),  # the older contact is kept
+        "bob": await someone(intake, email="bob@example.com"),
+    }
+    runs = {name: await a_run(engine, who, journey=name) for name, who in people.items()}
+    taken = await take(engine, gate, an_ask("k"), runs[whose], people[whose])
+    async with engine.begin() as conn:
+        if status == "given back":
+            await gate.release(conn, taken.touch_id)
+        elif status != "claimed":
+            await gate.settle(conn, taken.touch_id, status, START)
+    for mail in ("alice@example.com", "bob@example.com"):
+        same = told("contact.merged", at(1), who={"email": mail, "phone": "+4930901820"})
+        await intake.record(same, at(1))
+    other = "bob" if whose == "alice" else "alice"
+    # Runs still call their contact by the id they began with.
+    again = await take(engine, gate, an_ask("l", at(2)), runs[other], people[other])
+    assert again.status == ("claimed" if status in ("failed", "given back") else "waiting")
+    assert again.until == (None if again.status == "claimed" else at(7))
+
+
+@pytest.mark.parametrize(
+    ("purposes", "purpose", "before", "status"),
+    [
+        (("promotional",), "promotional", "lifecycle", "claimed"),
+        (("promotional", "lifecycle"), "promotional", "lifecycle", "waiting"),
+        (("promotional", "lifecycle"), "lifecycle", "promotional", "waiting"),
+        (("promotional", "lifecycle"), "promotional", "transactional", "claimed"),
+        (("promotional", "transactional"), "promotional", "transactional", "waiting"),
+        (("promotional", "transactional"), "transactional", "promotional", "waiting"),
+        (("promotional",), "transactional", "promotional", "claimed"),
+    ],
+)
+async def test_what_takes_a_slot_from_what_is_for_the_policy_to_say(
+    engine: AsyncEngine, intake: Intake, policy: Policy, purposes: Any, purpose: Any, before: Any, status: str
+) -> None:
+    caps = (Cap(channels=("email",), purposes=purposes, max=1, days=7),)
+    gate = Gate(changed(policy, quiet_hours=(), caps=caps), "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await take(engine, gate, an_ask("k", purpose=before), run_id, alice)
+    assert (await take(engine, gate, an_ask("l", at(1), purpose=purpose), run_id, alice)).status == status
 
 
 async def test_a_run_that_is_over_sends_nothing(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:

@@ -37,6 +37,14 @@ FIRST_CAP = 'channels = ["email"]\npurposes = ["promotional"]\nmax = 1'
 
 FREQUENT = 'channels = ["email", "sms", "social", "chat", "push"]\npurposes = ["promotional"]'
 
+WINDOW = """[[send_windows]]
+channels = ["call"]
+purposes = ["lifecycle"]
+days = ["mon", "sun"]
+start = 09:00:00
+end = 18:00:00
+[priority]"""
+
 BAD = [
     ("half_life_days = 30", "half_life_days = 0", "score.half_life_days: Input should be greater than 0"),
     ("half_life_days = 30", 'half_life_days = "a month"', "score.half_life_days: .*valid number"),
@@ -58,6 +66,14 @@ BAD = [
     ("start = 21:00:00", 'start = "21:00:00+02:00"', "quiet_hours.0.start: must be a time of day .* without an offset"),
     ("start = 21:00:00", 'start = "late"', "quiet_hours.0.start: Input should be in a valid time format"),
     ("end = 08:00:00", "", "quiet_hours.0.end: Field required"),
+    ("[priority]", WINDOW.replace("mon", "moon"), "send_windows.0.days.0: Input should be 'mon', 'tue'"),
+    ("[priority]", WINDOW.replace('"mon", "sun"', ""), "send_windows.0.days: .*at least 1 item"),
+    ("[priority]", WINDOW.replace("end =", "ends ="), "send_windows.0.end: Field required"),
+    ("[priority]", WINDOW.replace("18:00:00", '"18:00:00Z"'), "send_windows.0.end: must be a time of day"),
+    ("[priority]", WINDOW.replace("call", "cal"), "send_windows.0.channels.0: Input should be 'email'"),
+    ("[breaker]", "[breaker.journeys.welcome]\n[breaker]", "breaker.journeys.welcome: changes nothing: give it sends"),
+    ("times_usual = 5", "times_usual = 5\njourneys.welcome.sends = 0", "breaker.journeys.welcome.sends: .*than 0"),
+    ("times_usual = 5", "times_usual = 5\njourneys.Welcome.sends = 9", "breaker.journeys.Welcome.*: String should"),
     ("max = 1\ndays = 0.8", "max = 0\ndays = 0.8", "caps.0.max: .*greater than 0"),
     ("max = 1\ndays = 0.8", "max = 1\ndays = 1e9", "caps.0.days: .*less than or equal to 3650"),
     ("max = 1\ndays = 0.8", "max = 1\nweeks = 2", "caps.0.days: Field required"),
@@ -123,6 +139,54 @@ def test_a_mistake_says_its_line(text: str, good: str, bad: str, where: str) -> 
     found = re.search(r"\(line (\d+)\)$", str(refused.value))
     assert found is not None
     assert changed.splitlines()[int(found.group(1)) - 1].startswith(where)
+
+
+ALWAYS_QUIET = """[[quiet_hours]]
+channels = ["note", "email"]
+purposes = ["lifecycle", "transactional"]
+start = 08:00:00
+end = 21:00:00
+[priority]"""
+AT_NIGHT = WINDOW.replace("call", "sms").replace("09:00", "21:00").replace("18:00", "09:00")
+
+
+@pytest.mark.parametrize(
+    ("added", "says", "where"),
+    [
+        # Email is quiet from nine to eight, and now from eight to nine.
+        (
+            ALWAYS_QUIET,
+            "quiet_hours.0: no instant of the week is left for lifecycle touches by email",
+            "[[quiet_hours]]",
+        ),
+        (
+            AT_NIGHT,
+            "send_windows.0: with the quiet hours, no instant of the week is left for lifecycle touches by sms",
+            "[[send_windows]]",
+        ),
+        # Each by itself leaves something, and another for the same touches would do.
+        (AT_NIGHT.replace("end = 09:00", "end = 09:01"), None, ""),
+        (AT_NIGHT.replace("start = 21:00", "start = 19:59"), None, ""),
+        (AT_NIGHT.replace("[priority]", WINDOW.replace("call", "sms")), None, ""),
+        (AT_NIGHT.replace("lifecycle", "transactional"), "left for transactional touches by sms", "[[send_windows]]"),
+        (AT_NIGHT.replace('"sms"', '"call"'), None, ""),
+    ],
+)
+def test_hours_that_leave_no_instant_are_refused_with_their_place(
+    text: str, added: str, says: str | None, where: str
+) -> None:
+    whole = text.replace("[priority]", added, 1)
+    if says is None:
+        assert parse(whole)
+        return
+    with pytest.raises(PolicyError) as refused:
+        parse(whole)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert says in said
+    found = re.search(r"\(line (\d+)\)$", said)
+    assert found is not None
+    assert whole.splitlines()[int(found.group(1)) - 1] == where
 
 
 def test_a_business_may_score_its_own_events(text: str) -> None:

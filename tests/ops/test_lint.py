@@ -22,7 +22,7 @@ from contacts.facts import Facts, Stamped
 from contacts.lifecycle import Standing
 from contacts.policy import Policy
 from ops import scenario
-from ops.checks.knowledge import FLAGS
+from ops.checks.knowledge import _OF_FACTS, FLAGS
 from ops.checks.library import Library
 from ops.checks.messages import TOLD, TOLD_BY_ENTRY
 from ops.lint import CHECKS, Finding, lint
@@ -33,7 +33,15 @@ from workflows.reading import flow_of
 
 TODAY = date(2026, 11, 22)
 SHIPPED = Path(next(iter(templates.__path__)))
-RULES = (Path(__file__).parents[2] / "policy.toml").read_text()
+RULES = re.sub(
+    # The journeys of the tests are not those that ship.
+    r"^journeys = .*",
+    "",
+    (Path(__file__).parents[2] / "policy.toml")
+    .read_text()
+    .replace('journeys = ["reengagement"]', "max = 1\ndays = 60"),
+    flags=re.MULTILINE,
+)
 
 SEGMENT = """
 [[segment]]
@@ -41,6 +49,13 @@ name = "readers"
 who = "who reads a lot"
 decides = "what they get to read"
 topics = ["seo"]
+"""
+
+EXPERIMENT = """
+[[experiment]]
+name = "does_it_help"
+journeys = ["tiny"]
+hold_out = 0.1
 """
 
 CARD = {
@@ -202,6 +217,7 @@ FAULTS = {
         also('await self.wait(on("page.vewed"), days=1)'), "page.vewed", "there is no event page.vewed"
     ),
     "unknown-flag": Fault(written(only='["loyal"]'), "only=", "no contact is ever 'loyal'; there is at_risk"),
+    "unknown-name": Fault(written(), "journeys = [", "there is no journey 'tinny': 'tiny' is meant?"),
     "unused-segment": Fault(written(), 'name = "readers"', "segment readers changes nothing"),
     "same-trigger": Fault(written() + written(name="Other"), "trigger=", "form submitted starts other too"),
     "no-ticket-hold": Fault(
@@ -261,6 +277,8 @@ def seeded(folder: Path) -> Callable[[str], str]:
                 )
             case "unused-segment":
                 return SEGMENT
+            case "unknown-name":
+                return EXPERIMENT.replace("tiny", "tinny")
         return ""
 
     return seed
@@ -598,6 +616,64 @@ def test_a_segment_that_a_template_asks_for_changes_something(load: Load, folder
 def test_a_segment_nobody_joins_or_asks_for_changes_nothing(load: Load, folder: Path) -> None:
     journeys = load(written(exits='[on("segment.left"), on("message.replied")]'))
     assert codes(found(journeys, folder, rules=SEGMENT)) == ["unused-segment"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "where", "says"),
+    [
+        (
+            'name = "dormant"\n',
+            'name = "dormant"\njourneys = ["tiny", "tinny"]\n',
+            'journeys = ["tiny"',
+            "'tinny': 'tiny'",
+        ),
+        ("hold_hours = 1", 'hold_hours = 1\njourneys = [\n  "tiny",\n  "x",\n]', '  "x",', "'x'; there is tiny"),
+        ("[priority]", "tiyn = 90\n[priority]", "tiyn = 90", "'tiyn': 'tiny'"),
+        ("[priority]", "tiny = 90\n[priority]", None, ""),
+        ("[priority]", "[breaker.journeys.tny]\nsends = 9\n[priority]", "[breaker.journeys.tny]", "'tny': 'tiny'"),
+        ("times_usual = 5", "times_usual = 5\njourneys.tny.sends = 9", "journeys.tny.sends", "'tny': 'tiny'"),
+        ("times_usual = 5", "times_usual = 5\njourneys.tiny.sends = 9", None, ""),
+    ],
+)
+def test_a_journey_that_the_policy_misspells_is_found_in_its_line(
+    load: Load, folder: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, where: str | None, says: str
+) -> None:
+    assert before in RULES
+    rules = RULES.replace(before, after)
+    monkeypatch.setattr(f"{__name__}.RULES", rules)
+    findings = found(load(written()), folder)
+    assert codes(findings) == ([] if where is None else ["unknown-name"])
+    for finding in findings:
+        assert (finding.journey, finding.file) == ("policy", "policy.toml")
+        assert where is not None
+        assert rules.splitlines()[finding.line - 1].startswith(where)
+        assert finding.what.startswith("there is no journey ")
+        assert says in finding.what
+
+
+def test_a_segment_that_a_rule_of_time_misspells_is_found_in_its_line(load: Load, folder: Path) -> None:
+    rules = """
+        [[silence]]
+        name = "readers_gone"
+        event = "usage.fell"
+        after = ["page.viewed"]
+        none_of = ["page.viewed"]
+        days = 20
+        only = ["customer", "in:reader"]
+        unless = ["former", "in:readers"]
+        """
+    findings = found(load(written(only='["in:readers"]')), folder, rules=SEGMENT + dedent(rules))
+    assert codes(findings) == ["unknown-name"]
+    text = (folder.parent / "policy.toml").read_text().splitlines()
+    assert text[findings[0].line - 1] == 'only = ["customer", "in:reader"]'
+    assert findings[0].what == "no contact is ever 'in:reader': 'in:readers' is meant?"
+
+
+def test_every_flag_of_the_facts_may_be_asked_for_by_a_rule_of_time() -> None:
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    gone = {"subscription.canceled": now}
+    somebody = Facts("c", {"email": Stamped("a@example.com", now, "1")}, customer_since=now, erased_at=now, last=gone)
+    assert somebody.flags() == _OF_FACTS
 
 
 def test_a_branch_on_a_flag_that_nobody_has_is_found(load: Load, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from contacts.clock import Clock
 from contacts.events import Event
 from contacts.gate import Send
 from contacts.intake import Intake
-from contacts.policy import Cap, Policy
+from contacts.policy import Cap, Policy, SendWindow
 from contacts.specs import Card, Purpose
 from ops.installation import Installation
 from ops.verify import reading
@@ -231,6 +231,20 @@ async def test_a_quiet_hour_is_one_where_the_contact_was_then(
     await intake.record(moved, at(1))
     await take(engine, gate, an_ask("night in Auckland", at(1, hours=3)), run_id, alice)
     assert reasons(await found(engine, nights)) == [("forbidden", "quiet_hours")]
+
+
+async def test_a_claim_outside_its_hours_is_found(
+    engine: AsyncEngine, intake: Intake, policy: Policy, blind: None
+) -> None:
+    office = SendWindow(channels=("email",), purposes=("promotional",), days=("mon",), start=time(9), end=time(17))
+    windowed = changed(policy, send_windows=(office,))
+    gate = Gate(windowed, "test")
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await take(engine, gate, an_ask("on Monday at nine"), run_id, alice)
+    assert await found(engine, windowed) == []
+    await take(engine, gate, an_ask("on Tuesday", at(1)), run_id, alice)
+    assert reasons(await found(engine, windowed)) == [("forbidden", "send_window")]
 
 
 async def test_another_policy_excuses_caps_but_no_refusal(

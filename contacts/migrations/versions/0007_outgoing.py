@@ -1,14 +1,14 @@
 """What other systems are told and asked, and at which pace
 
 Revision ID: 0007
-Revises: 0005
+Revises: 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 _TIME = sa.TIMESTAMP(timezone=True)
 
