@@ -69,7 +69,9 @@ def activities(
 
     links = partial(preferences.links, secret, public_url)
     gate = Gate(policy, code_version)
-    deliver = Deliver(engine, gate, intake, out.senders, links, clock, out.directory, out.live, out.alert)
+    deliver = Deliver(
+        engine, gate, intake, out.senders, links, clock, out.directory, out.live, out.alert, out.fallbacks
+    )
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)
     own_events = OwnEvents(intake)

@@ -1,11 +1,11 @@
 """One touch: take the gate, render, call the provider, record what came back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
@@ -17,7 +17,7 @@ from activities.record import write_lines
 from activities.running import RunTime, pulse
 from connectors.base import Accepted, Alert, Directory, LiveFacts, Message, Sender
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
-from contacts import store
+from contacts import outages, store
 from contacts.claims import Claim, Gate
 from contacts.clock import Clock
 from contacts.events import event, identities
@@ -31,6 +31,12 @@ ON_ITS_WAY = timedelta(seconds=30)
 
 Until then a look-up that finds nothing proves nothing. Our own connections give up after ten silent seconds.
 """
+
+KEYS_LAST = timedelta(hours=23)
+"""No provider promises to remember a key for longer than a day: after that a second call with it may be a second
+message, and its sender is one that drops no repeats."""
+
+_NOT_SO_FAST = timedelta(minutes=1)
 
 Links = Callable[[str, str, Purpose, str], Mapping[str, str]]
 """(contact id, channel, purpose, touch key) to the links a message carries: unsubscribe_url, preferences_url."""
@@ -49,6 +55,7 @@ class Deliver:
     directory: Directory | None = None
     live_facts: LiveFacts | None = None
     alert: Alert | None = None
+    fallbacks: Mapping[str, Sender] = field(default_factory=dict)
 
     @activity.defn(name=ask.DELIVER)
     async def deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
@@ -136,17 +143,19 @@ class Deliver:
         return await live.fetch(self.live_facts, needs, person)
 
     async def _claim(self, request: ask.DeliverRequest, wanted: Ask) -> Claim:
+        run = request.run
+        providers = await self._providers(wanted.candidates)
         async with self.engine.begin() as conn:
             claim = await self.gate.claim(
-                conn, wanted, run_id=request.run.run_id, contact_id=request.run.contact_id, stage=request.run.stage
+                conn, wanted, run_id=run.run_id, contact_id=run.contact_id, stage=run.stage, providers=providers
             )
             await write_lines(conn, request.run, request.lines, claim.until)
         return claim
 
     async def _find_out(self, request: ask.DeliverRequest, claim: Claim, time: RunTime) -> ask.Delivery | None:
         """An earlier attempt may have called the provider: what came of it? None: call (again)."""
-        sender = self._sender(claim.channel)
-        if sender.idempotent:
+        sender = self._sender(claim)
+        if sender.idempotent and claim.called_ago < KEYS_LAST:
             return None
         if sender.can_look_up:
             try:
@@ -175,19 +184,24 @@ class Deliver:
     async def _send(
         self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime
     ) -> ask.Delivery:
-        sender = self._sender(claim.channel)
+        sender = self._sender(claim)
         try:
             rendered = self._render(request, claim, fetched)
             accepted = await sender.send(self._message(request, claim, rendered))
         except (TryAgain, TemplateError) as error:
             async with self.engine.begin() as conn:
-                await self.gate.release(conn, claim.touch_id)
+                await self._note_failure(conn, sender, error)
+                if claim.status == "claimed":
+                    # Of a call before this one nobody knows what came; such a touch stays claimed.
+                    await self.gate.release(conn, claim.touch_id)
             raise _later(error) from None
         except NeverAgain as error:
             if isinstance(error, BadAddress):
                 await self._suppress(claim, error.reason, time)
             return await self._settle(claim, "failed", error.reason, time, request_id=error.request_id)
         except Unknown as error:
+            async with self.engine.begin() as conn:
+                await self._note_failure(conn, sender, error)
             if sender.idempotent or sender.can_look_up or request.purpose == "transactional":
                 # The next attempt finds the claim and asks the provider, or may simply send again.
                 raise _later(error) from None
@@ -201,11 +215,29 @@ class Deliver:
             read["live"] = fetched.outcomes
         return await self._sent(claim, sender, accepted, time, **read)
 
-    def _sender(self, channel: str) -> Sender:
-        # A touch keeps the channel it was claimed on, and the connector may have gone since.
-        if channel not in self.senders:
-            raise _no_sender(channel)
-        return self.senders[channel]
+    async def _providers(self, channels: Sequence[str]) -> dict[str, str]:
+        """By channel, who would carry a message now: the first, or who stands in for it while it is out."""
+        chosen = {channel: self.senders[channel] for channel in channels}
+        for channel in [c for c in channels if c in self.fallbacks]:
+            after = timedelta(minutes=self.gate.policy.carriers[channel].after_minutes)
+            async with self.engine.begin() as conn:
+                if not await outages.stands(conn, chosen[channel].name, after):
+                    chosen[channel] = self.fallbacks[channel]
+        return {channel: sender.name for channel, sender in chosen.items()}
+
+    async def _note_failure(self, conn: AsyncConnection, sender: Sender, error: Exception) -> None:
+        """Keeps since when a provider is out, where somebody stands in for it. A short "not so fast" is no outage."""
+        soon = isinstance(error, TryAgain) and error.delay is not None and error.delay <= _NOT_SO_FAST
+        if self.fallbacks and isinstance(error, ConnectorError) and not soon:
+            await outages.failed(conn, sender.name)
+
+    def _sender(self, claim: Claim) -> Sender:
+        # A touch keeps channel and provider it was claimed for, and the connector may have gone since.
+        there = [one for one in (self.senders.get(claim.channel), self.fallbacks.get(claim.channel)) if one is not None]
+        found = next((one for one in there if claim.provider in (None, one.name)), None)
+        if found is None:
+            raise _no_sender(claim.channel if claim.provider is None else f"{claim.channel} as {claim.provider}")
+        return found
 
     def _render(self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched) -> Rendered:
         policy, ways_out = self.gate.policy, self._links(request, claim)
@@ -238,6 +270,9 @@ class Deliver:
     async def _sent(self, claim: Claim, sender: Sender, accepted: Accepted, time: RunTime, **read: Any) -> ask.Delivery:
         """``read``: what the contact reads, where this attempt has rendered it."""
         by = {"provider": sender.name, "provider_id": accepted.provider_id, "request_id": accepted.request_id}
+        if self.fallbacks:
+            async with self.engine.begin() as conn:
+                await outages.worked(conn, sender.name)
         return await self._settle(claim, "sent", None, time, **by, **read)
 
     async def _settle(

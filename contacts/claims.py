@@ -4,8 +4,10 @@ A claim is a row that is unique by the touch's key. Whoever wants to call a prov
 an event acknowledged before the claim is always seen, and a second attempt always finds the first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -49,6 +51,7 @@ class Claim:
             ``waiting`` and ``dropped``: the verdict says why. ``sent``, ``unknown``, ``failed``: it is settled already.
         channel: The touch's. Once claimed it is the same for ever; before that, what was best when the gate was asked.
         facts: The contact as of now.
+        provider: Who is to be called, or was; None where the caller did not say.
         called_ago: For ``reclaimed``, how long ago on the machine's clock the last call began, if one did.
     """
 
@@ -60,6 +63,7 @@ class Claim:
     until: datetime | None = None
     hold: str | None = None
     called_ago: timedelta = timedelta(0)
+    provider: str | None = None
 
 
 def _touch_id(ask: Ask) -> str:
@@ -81,14 +85,26 @@ class Gate:
             return False
         situation = await self._situation(conn, ask, facts, run_id)
         choice = await self._choice(conn, ask, situation, existing)
-        verdict = gate.decide(replace(ask, channel=choice.channel), situation, self.policy)
+        verdict = gate.decide(self._chosen(ask, choice), situation, self.policy)
         claimed = existing is not None and existing.status == "claimed"
         return isinstance(verdict, Send) or (claimed and not isinstance(verdict, Drop))
 
-    async def claim(self, conn: AsyncConnection, ask: Ask, *, run_id: str, contact_id: str, stage: str) -> Claim:
+    async def claim(
+        self,
+        conn: AsyncConnection,
+        ask: Ask,
+        *,
+        run_id: str,
+        contact_id: str,
+        stage: str,
+        providers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Claim:
         """Chooses the channel, decides and, if the touch may go out, claims it.
 
         The caller commits before it calls the provider.
+
+        Args:
+            providers: By channel, who would carry the touch. A touch that may have reached one stays with it.
         """
         facts = await store.lock(conn, contact_id)
         touch_id = _touch_id(ask)
@@ -97,18 +113,20 @@ class Gate:
             return Claim(touch_id, existing.status, existing.channel, facts, existing.reason)
         situation = await self._situation(conn, ask, facts, run_id)
         choice = await self._choice(conn, ask, situation, existing)
-        ask = replace(ask, channel=choice.channel)
+        ask = self._chosen(ask, choice)
         verdict = gate.decide(ask, situation, self.policy)
         if existing is not None and existing.status == "claimed":
             if isinstance(verdict, Drop):
                 # Forbidden since the first attempt: it may have gone out before, and must not go out now.
                 await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
                 return Claim(touch_id, "unknown", ask.channel, facts, verdict.reason)
-            return Claim(touch_id, "reclaimed", ask.channel, facts, called_ago=existing.called_ago)
+            called = {"called_ago": existing.called_ago, "provider": existing.provider}
+            return Claim(touch_id, "reclaimed", ask.channel, facts, **called)
         if isinstance(verdict, Send) and ask.purpose == "promotional":
             verdict = await self._unless_far_from_usual(conn, ask, situation, verdict)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
         reason = None if isinstance(verdict, Send) else verdict.reason
+        provider = providers.get(ask.channel) if status == "claimed" else None
         values = {
             "status": status,
             "channel": ask.channel,
@@ -118,6 +136,7 @@ class Gate:
             "claimed_at": ask.now if status == "claimed" else None,
             "called_at": sa.func.clock_timestamp() if status == "claimed" else None,
             "settled_at": ask.now if status == "dropped" else None,
+            "provider": provider,
         }
         await conn.execute(
             insert(touches)
@@ -138,7 +157,7 @@ class Gate:
         )
         await self._write_down(conn, touch_id, ask, choice, verdict, facts.contact_id, run_id)
         until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
-        return Claim(touch_id, status, ask.channel, facts, reason, until, hold)
+        return Claim(touch_id, status, ask.channel, facts, reason, until, hold, provider=provider)
 
     async def foresee(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> Verdict:
         """What the gate would say of a touch of a run that is not over. Writes nothing and claims nothing."""
@@ -234,6 +253,14 @@ class Gate:
             )
         )
         return [Past(*row) for row in rows]
+
+    def _chosen(self, ask: Ask, choice: Choice) -> Ask:
+        """The ask on its channel. One that was let out in time outlasts an outage, where the policy says so."""
+        carrier = self.policy.carriers.get(choice.channel)
+        valid_until = ask.valid_until
+        if choice.because == "claimed_before" and carrier is not None and carrier.outage == "wait":
+            valid_until = max(valid_until, ask.now + gate.HOLD_RECHECK)
+        return replace(ask, channel=choice.channel, valid_until=valid_until)
 
     async def _touch(self, conn: AsyncConnection, ask: Ask) -> Any:
         ago = sa.func.coalesce(sa.func.clock_timestamp() - touches.c.called_at, timedelta(0)).label("called_ago")

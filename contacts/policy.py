@@ -7,7 +7,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import product
@@ -634,10 +634,13 @@ class Policy(_Part):
     polls: tuple[Connector, ...] = ()
 
     @property
-    def carriers(self) -> dict[Channel, Provider]:
+    def carriers(self) -> Mapping[str, Provider]:
         """Who carries the messages of every channel that has somebody; mail and colleagues have, if nothing is said."""
-        usual = {"email": Provider(primary="smtp"), **dict.fromkeys(_ERRANDS, Provider(primary="errands"))}
-        return {**usual, **self.providers}
+        usual: dict[str, Provider] = {
+            "email": Provider(primary="smtp"),
+            **dict.fromkeys(_ERRANDS, Provider(primary="errands")),
+        }
+        return usual | dict(self.providers)
 
     @model_validator(mode="after")
     def _endpoints_are_there(self) -> Self:

@@ -1,7 +1,8 @@
 """The tables, as SQLAlchemy sees them. The schema itself is made by ``contacts/migrations``; a test holds them equal.
 
 Business times come from the journeys' clock as parameters. The database's own are only those of a machine's work: when
-the relay tries again, since when a call to a provider may be on its way, when the next call may be made.
+the relay tries again, since when a call to a provider may be on its way or a provider is out, when the next call may be
+made.
 """
 
 import sqlalchemy as sa
@@ -278,6 +279,15 @@ paces = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("free_at", _TIME, nullable=False),
     comment="When an outside system may be called next, by all workers together",
+)
+
+outages = sa.Table(
+    "outages",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("since", _TIME, nullable=False),
+    sa.Column("tried_at", _TIME, nullable=False),
+    comment="Providers from whom nothing but failures has come since",
 )
 
 tellings = sa.Table(

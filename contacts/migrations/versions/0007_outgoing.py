@@ -22,6 +22,14 @@ def upgrade() -> None:
         comment="When an outside system may be called next, by all workers together",
     )
     op.create_table(
+        "outages",
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("since", _TIME, nullable=False),
+        sa.Column("tried_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("provider"),
+        comment="Providers from whom nothing but failures has come since",
+    )
+    op.create_table(
         "tellings",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("event_id", sa.Uuid(as_uuid=False), nullable=False),
