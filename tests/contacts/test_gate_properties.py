@@ -13,6 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
@@ -523,6 +524,7 @@ class Road:
             assert touch.status != "claimed" or self.wishes[touch.key].ends == "claimed", "nobody knows of it"
 
 
+@pytest.mark.timeout(600)  # many transactions, on a machine that may be busy
 @given(worlds())
 @settings(
     max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=[HealthCheck.too_slow]
