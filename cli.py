@@ -87,12 +87,12 @@ app = typer.Typer(
 event = _group("event", "Send events by hand.")
 contact = _group("contact", "Look at a contact.")
 webhook = _group("webhook", "Debug the webhooks of outside systems.")
-runs = _group("runs", "Look at runs.")
+runs = _group("runs", "Look at runs, pause them and let them go on.")
 journeys = _group("journeys", "Look at journeys.")
 segments = _group("segments", "Who is in which segment, and something for all of them.")
 rollouts = _group("rollouts", "Backfills and broadcasts on their way.")
 handoffs = _group("handoffs", "Hand-offs that wait for a person.")
-pauses = _group("pauses", "Halts of a journey, a channel or everything.")
+pauses = _group("pauses", "Halts of a contact, a journey, a channel or everything.")
 inbox = _group("inbox", "Requests of outside systems as they came.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
@@ -401,6 +401,66 @@ async def _runs_list(wanted: Any, limit: int, out: "Output") -> None:
     async with opened() as here, here.reading() as conn:
         lines = await inspect.list_runs(conn, wanted, limit)
     out.many(lines, views.runs)
+
+
+Run = Annotated[str | None, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or its workflow's.")]
+OfJourney = Annotated[str | None, typer.Option("--journey", help="All open runs of this journey.")]
+InStage = Annotated[str | None, typer.Option("--stage", help="... that are in this stage.")]
+OfContact = Annotated[str | None, typer.Option("--contact", help="... that are this contact's.")]
+HowMany = Annotated[bool, typer.Option("--dry-run", help="Only say how many.")]
+NotAsking = Annotated[bool, typer.Option("--yes", help="Tell several without asking.")]
+
+
+@runs.command("pause", epilog=_example("perennial runs pause --journey nurture --stage educate --yes"))
+def runs_pause(
+    run: Run = None,
+    journey: OfJourney = None,
+    stage: InStage = None,
+    contact: OfContact = None,
+    dry_run: HowMany = False,
+    yes: NotAsking = False,
+    json: Json = False,
+) -> None:
+    """Let the messages of some runs wait; their timers go on, and so do their exits."""
+    _run(_runs_steer("pause", run, (journey, stage, contact), dry_run, yes, json))
+
+
+@runs.command("resume", epilog=_example("perennial runs resume --journey nurture --yes"))
+def runs_resume(
+    run: Run = None,
+    journey: OfJourney = None,
+    stage: InStage = None,
+    contact: OfContact = None,
+    dry_run: HowMany = False,
+    yes: NotAsking = False,
+    json: Json = False,
+) -> None:
+    """Let runs that were paused go on."""
+    _run(_runs_steer("resume", run, (journey, stage, contact), dry_run, yes, json))
+
+
+async def _runs_steer(
+    order: Any, run: str | None, which: tuple[str | None, str | None, str | None], dry_run: bool, yes: bool, json: bool
+) -> None:
+    from ops import steering, views
+    from ops.inspect import Wanted
+    from ops.installation import opened
+    from ops.output import Failure
+
+    journey, stage, contact = which
+    out = _output(json)
+    async with opened() as here:
+        wanted = Wanted(journey, stage, contact, open=True)
+        async with here.reading() as conn:
+            found = await steering.find(conn, run, wanted)
+        if run is None and not (dry_run or yes):
+            if json or not _at_a_terminal():
+                raise Failure("nobody was told: --dry-run says how many there are, --yes tells them", status=2)
+            out.one(steering.Steered(order, found.count, told=False), views.steered)
+            typer.confirm("Tell them?", abort=True, err=True)
+        if not dry_run:
+            found = await steering.steer(here.engine, found, order, here.clock.now())
+        out.one(steering.Steered(order, found.count, told=not dry_run), views.steered)
 
 
 Scenarios = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the scenario files are.")]
@@ -790,24 +850,44 @@ async def _handoffs_ack(id: str, by: str, out: "Output") -> None:
 
 
 @pauses.command("list", epilog=_example("perennial pauses list"))
-def pauses_list(json: Json = False) -> None:
-    """Halts, the newest first: what they stop, who called them and why."""
-    _run(_pauses_list(_output(json)))
+def pauses_list(limit: Limit = 50, json: Json = False) -> None:
+    """Halts, those in force first: what they stop, who called them and why, how many touches wait."""
+    _run(_pauses_list(limit, _output(json)))
 
 
-async def _pauses_list(out: "Output") -> None:
-    from ops import queues, views
+async def _pauses_list(limit: int, out: "Output") -> None:
+    from ops import pause_view
     from ops.installation import opened
+    from ops.pauses import list_pauses
 
     async with opened() as here, here.reading() as conn:
-        lines = await queues.list_pauses(conn)
-    out.many(lines, views.pauses)
+        lines = await list_pauses(conn, here.clock.now(), limit)
+    out.many(lines, pause_view.pauses)
 
 
 What = Annotated[
     str,
-    typer.Argument(metavar="WHAT", help="journey/NAME, channel/NAME, or all (everything but transactional messages)."),
+    typer.Argument(
+        metavar="WHAT",
+        help="contact/CONTACT (promotion), journey/NAME, channel/NAME, or all (everything but transactional messages).",
+    ),
 ]
+
+
+@pauses.command("show", epilog=_example("perennial pauses show journey/nurture"))
+def pauses_show(what: What, json: Json = False) -> None:
+    """A halt, and which messages wait for its end."""
+    _run(_pauses_show(what, _output(json)))
+
+
+async def _pauses_show(what: str, out: "Output") -> None:
+    from ops import pause_view
+    from ops.installation import opened
+    from ops.pauses import pause_page
+
+    async with opened() as here, here.reading() as conn:
+        page = await pause_page(conn, what, here.clock.now())
+    out.one(page, pause_view.pause)
 
 
 @pauses.command("call", epilog=_example('perennial pauses call journey/nurture --by Kim --reason "the copy is wrong"'))
@@ -815,21 +895,34 @@ def pauses_call(
     what: What,
     by: Annotated[str, typer.Option(help="Who calls it.")],
     reason: Annotated[str, typer.Option(help="Why; explain says it of every touch that waits.")],
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When it ends by itself: a time (ISO 8601), or 7d from now.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Let touches wait: runs and their timers go on, and nothing lapses in silence."""
-    _run(_pauses_call(what, by, reason, _output(json)))
+    _run(_pauses_call(what, by, reason, until, _output(json)))
 
 
-async def _pauses_call(what: str, by: str, reason: str, out: "Output") -> None:
-    from ops import queues, views
+async def _pauses_call(what: str, by: str, reason: str, until: str | None, out: "Output") -> None:
+    from ops import pause_view
     from ops.installation import opened
+    from ops.pauses import call_pause
     from workflows.registry import CARDS
 
-    pause = queues.pause_of(what, reason, [card.name for card in CARDS])
+    end = _span_or_moment(until, "--until") if until is not None else None
     async with opened() as here:
-        line = await queues.call_pause(here.engine, pause, by, here.clock.now())
-    out.one(line, views.pause_called)
+        now = here.clock.now()
+        line = await call_pause(
+            here,
+            what,
+            by=by,
+            reason=reason,
+            until=now + end if isinstance(end, timedelta) else end,
+            journeys=[card.name for card in CARDS],
+            now=now,
+        )
+    out.one(line, pause_view.called)
 
 
 @pauses.command("end", epilog=_example("perennial pauses end journey/nurture --by Kim"))
@@ -839,12 +932,13 @@ def pauses_end(what: What, by: Annotated[str, typer.Option(help="Who ends it.")]
 
 
 async def _pauses_end(what: str, by: str, out: "Output") -> None:
-    from ops import queues, views
+    from ops import pause_view
     from ops.installation import opened
+    from ops.pauses import end_pause
 
     async with opened() as here:
-        line = await queues.end_pause(here.engine, what, by, here.clock.now())
-    out.one(line, views.pause_ended)
+        line = await end_pause(here, what, by, here.clock.now())
+    out.one(line, pause_view.ended)
 
 
 @inbox.command("list", epilog=_example("perennial inbox list --failed"))
@@ -909,6 +1003,24 @@ async def _reviews(out: "Output") -> None:
     out.many(lines, views.reviews)
 
 
+@app.command(epilog=_example("perennial doctor"))
+def doctor(json: Json = False) -> None:
+    """Is every part well? A line each, with what to do; exits 1 if one is not."""
+    _run(_doctor(json))
+
+
+async def _doctor(json: bool) -> None:
+    from ops.doctor import examine
+    from ops.output import JsonLines, printable
+
+    failed = False
+    async for check in examine():
+        # Not through the terminal's width: each check is one line, for grep.
+        JsonLines().one(check, str) if json else print(printable(str(check)), flush=True)
+        failed = failed or check.state == "fail"
+    raise typer.Exit(1 if failed else 0)
+
+
 @app.command(epilog=_example("perennial verify --since 7d"))
 def verify(
     contact: Annotated[
@@ -944,7 +1056,7 @@ async def _verify(contact: str | None, repair: bool, since: str | None, json: bo
         # Not through the terminal's width: each finding is one line, for grep.
         JsonLines().one(line, str) if json else print(printable(str(line)))
 
-    begin = _since(since) if since is not None else None
+    begin = _span_or_moment(since, "--since") if since is not None else None
     async with opened() as here, connected(here) as client:
         if isinstance(begin, timedelta):
             begin = here.clock.now() - begin
@@ -959,13 +1071,13 @@ async def _verify(contact: str | None, repair: bool, since: str | None, json: bo
     raise typer.Exit(1 if proof.summary.faults else 0)
 
 
-def _since(text: str) -> timedelta | datetime:
+def _span_or_moment(text: str, option: str) -> timedelta | datetime:
     from ops.scenario import offset
 
     try:
         return offset(text)
     except ValueError:
-        return _moment(text, "--since")
+        return _moment(text, option)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import uvicorn
 from temporalio.service import RPCError
 
 from connectors.cloudevents import CloudEvents
-from connectors.configured import MissingCredentials, sources
+from connectors.configured import MissingCredentials, outlets, sources
 from connectors.mailbox import Letters, Mailbox
 from connectors.track import Track
 from contacts import policy
@@ -23,6 +23,7 @@ from contacts.relay import Relay
 from door.app import create_app
 from door.door import Door
 from ops import retry, temporal
+from ops.monitor.watch import Monitor
 from settings import Settings, WrongSetting, load
 from workflows.registry import CARDS
 
@@ -45,6 +46,8 @@ async def compose(settings: Settings) -> Door:
     except policy.PolicyError as error:
         raise WrongSetting("PERENNIAL_POLICY_FILE", str(error)) from None
     client = await temporal.connect(lazy=True)
+    # Here only the alert is used: without the others it is the worker that must not start.
+    alert = outlets(mail_from=settings.mail_from, production=False).alert
 
     async def temporal_answers() -> bool:
         try:
@@ -63,6 +66,7 @@ async def compose(settings: Settings) -> Door:
         cloudevents=cloudevents,
         sources=webhooks,
         chores={"relay": relay.run, "reader": left},
+        monitor=Monitor(intake.engine, settings.clock, alert),
         temporal=temporal_answers,
         letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,
         temporal_ui=settings.temporal_ui,

@@ -130,6 +130,7 @@ class Settings(BaseSettings):
         secret: Signs tokens, such as those in unsubscribe links. To change it makes every link sent so far void.
         write_keys: Who may call the tracking API.
         events_secret: The Standard Webhooks secret of ``/events``; None closes that door.
+        metrics_key: The bearer token of ``/metrics``; None closes it in production and leaves it open elsewhere.
         policy_file: Frequency caps, quiet hours, scores and the like.
         mail_from: The sender of mail, ``Name <address>``.
         mailbox_dir: Where the development mailbox keeps mail; None for no mailbox.
@@ -154,6 +155,7 @@ class Settings(BaseSettings):
         SecretStr("dev-write-key"),
     )
     events_secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
+    metrics_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     policy_file: Path = Path("policy.toml")
     mail_from: Annotated[str, AfterValidator(_mailbox_address)] = "Perennial <hello@example.com>"
     mailbox_dir: Path | None = None

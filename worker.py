@@ -25,8 +25,8 @@ from activities.record import Record
 from activities.rollout import RollOut
 from activities.sweep import Sweep
 from connectors.configured import MissingCredentials, Outlets, outlets
+from contacts import chores, preferences
 from contacts import policy as policies
-from contacts import preferences
 from contacts.claims import Gate
 from contacts.clock import Clock
 from contacts.database import connect
@@ -124,6 +124,9 @@ async def serve(settings: configuration.Settings, reach: Callable[..., Outlets])
     try:
         async with worker(client, settings.task_queue, acts, **options):
             await temporal.schedule_sweep(client, settings.clock, settings.task_queue)
+            async with engine.begin() as conn:
+                every = temporal.sweep_every(settings.clock) * settings.clock.rate
+                await chores.expect(conn, chores.SWEEP, every, settings.clock.now())
             print("worker ready", flush=True)
             await stop.wait()
     finally:

@@ -49,13 +49,15 @@ async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: date
     """
     mine = sa.and_(touches.c.journey == journey, touches.c.purpose == "promotional")
     rush = Rush("promotional messages", 1, breaker.sends_of(journey), breaker.times_usual)
-    return await _judged(conn, journey, rush, mine, touches.c.claimed_at, breaker, now)
+    new = touches.c.asked_at > pauses.let_go(journey)
+    return await _judged(conn, journey, rush, mine, touches.c.claimed_at, new, breaker, now)
 
 
 async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> Rush:
     """Counts who has entered a journey, this one included, and halts it if they are far from usual."""
     rush = Rush("entries", 0, breaker.entries_of(journey), breaker.times_usual)
-    return await _judged(conn, journey, rush, runs.c.journey == journey, runs.c.started_at, breaker, now)
+    new = runs.c.started_at > pauses.let_go(journey)
+    return await _judged(conn, journey, rush, runs.c.journey == journey, runs.c.started_at, new, breaker, now)
 
 
 async def _judged(
@@ -64,12 +66,13 @@ async def _judged(
     rush: Rush,
     mine: sa.ColumnElement[bool],
     at: sa.ColumnElement[datetime],
+    new: sa.ColumnElement[bool],
     breaker: Breaker,
     now: datetime,
 ) -> Rush:
     counted, window = sa.select(sa.func.count()).where(mine), timedelta(minutes=breaker.window_minutes)
     # Workers' clocks differ a little, so what was done "later" counts too.
-    recent = (await conn.execute(counted.where(at > now - window))).scalar_one()
+    recent = (await conn.execute(counted.where(at > now - window, new))).scalar_one()
     rush = replace(rush, count=rush.count + recent)
     if rush.count <= rush.allowed:
         # The usual costs a look at four weeks, so it is asked for only when there is reason to.
@@ -79,5 +82,7 @@ async def _judged(
     if rush.is_too_much:
         # Somebody else may have called the same halt a moment ago; it holds this one too.
         reason = f"{rush} in {breaker.window_minutes:g} minutes"
-        await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now)
+        usual = round(rush.usual or 0, 1)
+        figures = {"what": rush.what, "count": rush.count, "usual": usual, "minutes": breaker.window_minutes}
+        await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now, figures=figures)
     return rush

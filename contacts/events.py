@@ -188,6 +188,12 @@ class PauseData(_Data):
     days: Annotated[float, Field(gt=0, le=366)]
 
 
+class HoldData(_Data):
+    """``hold.opened``: an operator's word. Without ``until`` it ends as ``[hold_days]`` of the policy says."""
+
+    until: AwareDatetime | None = None
+
+
 class ConsentData(_Data):
     channel: str
     purpose: Literal["promotional", "lifecycle", "transactional", "all"] = "all"
@@ -360,7 +366,7 @@ DATA: dict[str, type[_Data]] = {
     "support.silent": _Data, "date.approaching": DateData,
     "segment.joined": SegmentData, "segment.left": SegmentData,
     "broadcast.due": BroadcastData, "broadcast.stopped": StoppedData,
-    "hold.opened": _Data, "hold.released": _Data,
+    "hold.opened": HoldData, "hold.released": _Data,
     "handoff.opened": _Data, "handoff.acknowledged": _Data, "handoff.closed": _Data,
 }  # fmt: skip
 """Every type Perennial acts on, with the shape of its data. Other well-formed types are stored and routed nowhere."""

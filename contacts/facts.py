@@ -356,6 +356,8 @@ def _holds(facts: Facts, event: Happening, policy: Policy) -> Facts:
             lengths = {**policy.hold_days, "handoff": policy.handoff.hold_days, "pause": event.data.get("days")}
             length = lengths.get(hold.kind)
             expires = event.occurred_at + timedelta(days=length) if length else None
+            if hold.kind == "operator" and "until" in event.data:
+                expires = datetime.fromisoformat(event.data["until"])
             holds[hold.name] = replace(hold, opened_at=event.occurred_at, expires_at=expires)
     elif event.type in _RELEASES:
         hold = _named(event, *_RELEASES[event.type])

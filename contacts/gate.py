@@ -71,11 +71,16 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Pause:
-    """A halt that an operator, or the breaker, has called: of a journey, of a channel, or of everything."""
+    """A halt that an operator, or the breaker, has called: of a journey, of a channel, or of everything.
+
+    Attributes:
+        until: When it ends by itself; None: when somebody ends it.
+    """
 
     scope: Literal["all", "channel", "journey"]
     name: str
     reason: str
+    until: datetime | None = None
 
     @property
     def what(self) -> str:
@@ -89,6 +94,8 @@ class Pause:
 
     def covers(self, ask: Ask) -> bool:
         """Whether the touch has to wait for its end. What a contact needs is never stopped with everything else."""
+        if self.until is not None and ask.now >= self.until:
+            return False
         match self.scope:
             case "all":
                 return ask.purpose != "transactional"
@@ -248,7 +255,8 @@ def paused(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """An operator has halted the journey, the channel or everything."""
     for pause in situation.pauses:
         if pause.covers(ask):
-            return Wait("paused", ask.now + HOLD_RECHECK, pause.hold, {"reason": pause.reason})
+            until = min(ask.now + HOLD_RECHECK, pause.until or datetime.max.replace(tzinfo=UTC))
+            return Wait("paused", until, pause.hold, {"reason": pause.reason})
     # Those in force are for others.
     others = [pause.what for pause in situation.pauses]
     return Passed({"halts": others} if others else {})

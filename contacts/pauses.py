@@ -1,12 +1,14 @@
 """Halts that an operator or the breaker has called: of a journey, of a channel, or of everything.
 
 Touches wait while one is in force; runs and their timers go on. Nothing lapses in silence: what is no longer valid when
-it ends is dropped with its reason, and whatever still waits is asked about at once.
+it ends is dropped with its reason, and whatever still waits is asked about at once. A halt that was called for a time
+ends by itself: the gate tells each touch that waits until when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -21,29 +23,70 @@ from contacts.tables import pauses, touches
 RESUMED = "pause.ended"
 """What runs hear when a halt is over."""
 
+BREAKER = "breaker"
+"""Who calls a halt by itself; see ``contacts.breaker``."""
+
+OPEN = pauses.c.released_at.is_(None)
+"""Halts that nobody has ended."""
+
+ITS_TIME = "its time"
+"""Who ends a halt that ends by itself."""
+
 
 @dataclass(frozen=True)
 class Called:
-    """A halt, who called it and when."""
+    """A halt, who called it and when.
+
+    Attributes:
+        released_at: When somebody ended it, or it was found to have ended by itself.
+        figures: Why the breaker called it: ``what`` there was, ``count``, how many are ``usual``, in how many
+            ``minutes``. None for a person's.
+        told_at: When a person was told of the breaker's.
+    """
 
     pause: Pause
     opened_at: datetime
     opened_by: str
     released_at: datetime | None
+    released_by: str | None = None
+    figures: Mapping[str, Any] | None = None
+    told_at: datetime | None = None
+
+    def ended_at(self, now: datetime) -> datetime | None:
+        """When it was over; None while it is in force."""
+        if self.released_at is None and self.pause.until is not None and self.pause.until <= now:
+            return self.pause.until
+        return self.released_at
+
+
+def waits_for(pause: Pause) -> sa.ColumnElement[bool]:
+    """Touches that wait for the end of this halt."""
+    return sa.and_(touches.c.status == "waiting", touches.c.hold == pause.hold)
 
 
 async def in_force(conn: AsyncConnection) -> Sequence[Pause]:
-    """The halts that touches have to wait for."""
-    query = sa.select(pauses.c.scope, pauses.c.name, pauses.c.reason).where(pauses.c.released_at.is_(None))
+    """The halts that touches have to wait for. One whose time is over covers none; see ``Pause.covers``."""
+    query = sa.select(pauses.c.scope, pauses.c.name, pauses.c.reason, pauses.c.until).where(OPEN)
     return [Pause(*row) for row in await conn.execute(query.order_by(pauses.c.id))]
 
 
-async def call(conn: AsyncConnection, pause: Pause, *, by: str, now: datetime) -> bool:
+async def call(
+    conn: AsyncConnection, pause: Pause, *, by: str, now: datetime, figures: Mapping[str, Any] | None = None
+) -> bool:
     """Calls a halt; false if the same one is in force already."""
+    await _note_ends(conn, now)
     called = await conn.execute(
         insert(pauses)
-        .values(scope=pause.scope, name=pause.name, reason=pause.reason, opened_at=now, opened_by=by)
-        .on_conflict_do_nothing(index_elements=["scope", "name"], index_where=pauses.c.released_at.is_(None))
+        .values(
+            scope=pause.scope,
+            name=pause.name,
+            reason=pause.reason,
+            until=pause.until,
+            opened_at=now,
+            opened_by=by,
+            figures=sa.null() if figures is None else dict(figures),
+        )
+        .on_conflict_do_nothing(index_elements=["scope", "name"], index_where=OPEN)
         .returning(pauses.c.id)
     )
     return called.first() is not None
@@ -51,38 +94,46 @@ async def call(conn: AsyncConnection, pause: Pause, *, by: str, now: datetime) -
 
 async def end(conn: AsyncConnection, scope: str, name: str, *, by: str, now: datetime) -> int | None:
     """Ends a halt and lets every run whose touch waits for it ask again. Returns how many; None if there was none."""
+    await _note_ends(conn, now)
     ended = await conn.execute(
         sa.update(pauses)
-        .where(pauses.c.scope == scope, pauses.c.name == name, pauses.c.released_at.is_(None))
+        .where(pauses.c.scope == scope, pauses.c.name == name, OPEN)
         .values(released_at=now, released_by=by)
         .returning(pauses.c.scope, pauses.c.name, pauses.c.reason)
     )
     row = ended.first()
     if row is None:
         return None
-    held = sa.and_(touches.c.status == "waiting", touches.c.hold == Pause(*row).hold)
-    waiting = (await conn.execute(sa.select(touches.c.run_id).where(held).distinct())).scalars().all()
     told = Happening(str(uuid4()), RESUMED, now, {"scope": scope, "pause": name})
-    for run_id in waiting:
-        await runs.tell(conn, run_id, told, [], now)
-    return len(waiting)
+    waiting = sa.select(touches.c.run_id).where(waits_for(Pause(*row)))
+    return await runs.tell_all(conn, told, now, tables.runs.c.id.in_(waiting))
 
 
-async def listed(conn: AsyncConnection) -> Sequence[Called]:
-    """Every halt, the newest first."""
-    rows = await conn.execute(sa.select(tables.pauses).order_by(pauses.c.id.desc()))
-    return [Called(Pause(r.scope, r.name, r.reason), r.opened_at, r.opened_by, r.released_at) for r in rows]
+async def listed(conn: AsyncConnection, *which: sa.ColumnElement[bool]) -> Sequence[Called]:
+    """Halts, the newest first."""
+    return [_called(row) for row in await conn.execute(sa.select(pauses).where(*which).order_by(pauses.c.id.desc()))]
+
+
+def let_go(journey: str) -> sa.ColumnElement[datetime]:
+    """When a person last ended the breaker's halt of a journey: what had entered or waited by then is right."""
+    mine = sa.and_(pauses.c.scope == "journey", pauses.c.name == journey, pauses.c.opened_by == BREAKER)
+    last = sa.select(sa.func.max(pauses.c.released_at)).where(mine).scalar_subquery()
+    return sa.func.coalesce(last, sa.literal(datetime.min.replace(tzinfo=UTC)))
 
 
 async def not_told(conn: AsyncConnection, now: datetime) -> Sequence[Called]:
-    """The breaker's halts that no person has been told of; from now on they count as told."""
+    """The breaker's halts that no person has been told of; they count as told once the transaction commits.
+
+    Whoever tells of them does so before that. Another who asks meanwhile gets none of them.
+    """
+    untold = sa.select(pauses.c.id).where(pauses.c.told_at.is_(None), OPEN, pauses.c.opened_by == BREAKER)
     rows = await conn.execute(
         sa.update(pauses)
-        .where(pauses.c.told_at.is_(None), pauses.c.released_at.is_(None), pauses.c.opened_by == BREAKER)
+        .where(pauses.c.id.in_(untold.with_for_update(skip_locked=True)))
         .values(told_at=now)
         .returning(pauses)
     )
-    return [Called(Pause(r.scope, r.name, r.reason), r.opened_at, r.opened_by, r.released_at) for r in rows]
+    return [_called(row) for row in rows]
 
 
 async def not_yet_told(conn: AsyncConnection, called: Called) -> None:
@@ -91,5 +142,19 @@ async def not_yet_told(conn: AsyncConnection, called: Called) -> None:
     await conn.execute(sa.update(pauses).where(mine, pauses.c.opened_at == called.opened_at).values(told_at=None))
 
 
-BREAKER = "breaker"
-"""Who calls a halt by itself; see ``contacts.breaker``."""
+async def _note_ends(conn: AsyncConnection, now: datetime) -> None:
+    """Writes down which halts have ended by themselves, so that the same may be called again."""
+    over = sa.and_(OPEN, pauses.c.until <= now)
+    await conn.execute(sa.update(pauses).where(over).values(released_at=pauses.c.until, released_by=ITS_TIME))
+
+
+def _called(row: Any) -> Called:
+    return Called(
+        pause=Pause(row.scope, row.name, row.reason, row.until),
+        opened_at=row.opened_at,
+        opened_by=row.opened_by,
+        released_at=row.released_at,
+        released_by=row.released_by,
+        figures=row.figures,
+        told_at=row.told_at,
+    )

@@ -127,7 +127,18 @@ async def tell(conn: AsyncConnection, run_id: str, event: Happening, patterns: S
 
 async def signal(conn: AsyncConnection, name: str, now: datetime, *which: sa.ColumnElement[bool]) -> int:
     """Has a signal without content (``pause``, ``resume``) sent to all open runs of which this is so; says how many."""
-    mine = sa.select(runs.c.id, sa.literal(name), sa.literal({}, JSONB), sa.literal(now)).where(*which, OPEN)
+    return await _dispatch_to_all(conn, name, {}, now, *which)
+
+
+async def tell_all(conn: AsyncConnection, event: Happening, now: datetime, *which: sa.ColumnElement[bool]) -> int:
+    """Lets all open runs of which this is so hear an event that is nobody's own; says how many."""
+    return await _dispatch_to_all(conn, "event", {**envelope(event), "patterns": []}, now, *which)
+
+
+async def _dispatch_to_all(
+    conn: AsyncConnection, kind: str, payload: dict[str, Any], now: datetime, *which: sa.ColumnElement[bool]
+) -> int:
+    mine = sa.select(runs.c.id, sa.literal(kind), sa.literal(payload, JSONB), sa.literal(now)).where(*which, OPEN)
     told = await conn.execute(
         sa.insert(dispatches)
         .from_select(["run_id", "kind", "payload", "created_at"], mine.order_by(runs.c.id))

@@ -34,6 +34,7 @@ inbox = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("events", sa.Integer, nullable=False, server_default="0"),
     sa.Index("inbox_unfinished", "id", postgresql_where=sa.text("status IN ('received', 'failed')")),
+    sa.Index("inbox_received", "received_at", "status"),
     comment="Verified requests as they came; status received, parsed, ignored or failed",
 )
 
@@ -74,6 +75,12 @@ events = sa.Table(
     sa.UniqueConstraint("source", "source_id", name="events_once"),
     sa.Index("events_of_contact", "contact_id", "occurred_at"),
     sa.Index("events_data", "data", postgresql_using="gin", postgresql_ops={"data": "jsonb_path_ops"}),
+    sa.Index(
+        "events_holds",
+        "contact_id",
+        "occurred_at",
+        postgresql_where=sa.text("type IN ('hold.opened', 'hold.released')"),
+    ),
     comment="What happened; stored_for: whose it was before a merge gave it to contact_id",
 )
 
@@ -105,6 +112,17 @@ runs = sa.Table(
     ),
     sa.Index("runs_of_journey", "journey", "started_at"),
     sa.Index("runs_by_key", "journey", "key", postgresql_where=sa.text("key IS NOT NULL")),
+    sa.Index(
+        "runs_to_begin",
+        "started_at",
+        postgresql_where=sa.text("stage IS NULL AND exited_at IS NULL AND ended_at IS NULL"),
+    ),
+    sa.Index(
+        "runs_to_wake",
+        "next_wake",
+        postgresql_where=sa.text("next_wake IS NOT NULL AND exited_at IS NULL AND ended_at IS NULL"),
+    ),
+    sa.Index("runs_to_end", "exited_at", postgresql_where=sa.text("exited_at IS NOT NULL AND ended_at IS NULL")),
     comment="One row a run; exited_at: an event ended it; ended_at: the workflow finished",
 )
 
@@ -121,6 +139,7 @@ dispatches = sa.Table(
     sa.Column("done_at", _TIME),
     sa.Column("error", sa.Text),
     sa.Index("dispatches_due", "run_id", "id", postgresql_where=sa.text("done_at IS NULL")),
+    sa.Index("dispatches_steering", "run_id", "id", postgresql_where=sa.text("kind IN ('pause', 'resume')")),
     comment="What Temporal must still hear; kind start, event or exit; in order within a run",
 )
 
@@ -155,6 +174,8 @@ touches = sa.Table(
     sa.Index("touches_of_contact", "contact_id", "claimed_at"),
     sa.Index("touches_of_journey", "journey", "claimed_at"),
     sa.Index("touches_waiting", "contact_id", postgresql_where=sa.text("status = 'waiting'")),
+    sa.Index("touches_claimed", "claimed_at", postgresql_where=sa.text("status = 'claimed'")),
+    sa.Index("touches_settled", "settled_at", "status", postgresql_where=sa.text("settled_at IS NOT NULL")),
     comment="status waiting, claimed, sent, unknown, failed or dropped",
 )
 
@@ -187,6 +208,8 @@ pauses = sa.Table(
     sa.Column("told_at", _TIME),
     sa.Column("released_at", _TIME),
     sa.Column("released_by", sa.Text),
+    sa.Column("until", _TIME),
+    sa.Column("figures", JSONB),
     sa.Index("pauses_open_once", "scope", "name", unique=True, postgresql_where=sa.text("released_at IS NULL")),
     comment="Halts, by an operator or the breaker; scope all, channel or journey",
 )
@@ -212,6 +235,11 @@ handoffs = sa.Table(
     sa.Column("acknowledged_at", _TIME),
     sa.Column("acknowledged_by", sa.Text),
     sa.Column("closed_at", _TIME),
+    sa.Index(
+        "handoffs_waiting",
+        "contact_by",
+        postgresql_where=sa.text("acknowledged_at IS NULL AND closed_at IS NULL"),
+    ),
     comment="A contact given to a person: why, by when, who took it",
 )
 
@@ -242,4 +270,24 @@ journal = sa.Table(
     sa.Column("data", JSONB, nullable=False),
     sa.Index("journal_of_contact", "contact_id", "at", "id"),
     comment="What happened, in the order of time, for people to read",
+)
+
+chores = sa.Table(
+    "chores",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("every", sa.Interval, nullable=False),
+    sa.Column("done_at", _TIME, nullable=False),
+    comment="What must be done again and again, and when it was done last",
+)
+
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("since", _TIME, nullable=False),
+    sa.Column("seen_at", _TIME, nullable=False),
+    sa.Column("told_at", _TIME),
+    sa.Column("told_count", sa.Integer, nullable=False),
+    comment="What is overdue and whether a person was told; by the clock of the machine",
 )

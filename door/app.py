@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from door import cloudevents, development, health, people, tracking, webhooks
+from door import cloudevents, development, health, metrics, people, tracking, webhooks
 from door.door import Door
 from door.errors import Unexpected, handle_errors
 from door.limits import BodyLimit
@@ -27,11 +27,12 @@ nothing was stored and the sender should try again; every event may be sent twic
 
 
 def create_app(door: Door) -> FastAPI:
-    """The ASGI application. Its lifespan keeps the door's chores running."""
+    """The ASGI application. Its lifespan keeps the door's chores and its monitor running."""
+    chores = {**door.chores, **({"monitor": door.monitor.run} if door.monitor is not None else {})}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        kept = [asyncio.create_task(_keep_running(name, chore)) for name, chore in door.chores.items()]
+        kept = [asyncio.create_task(_keep_running(name, chore)) for name, chore in chores.items()]
         yield
         for task in kept:
             task.cancel()
@@ -41,7 +42,7 @@ def create_app(door: Door) -> FastAPI:
 
     app = FastAPIOffline(redoc_url=None, title="Perennial", version="1", description=_ABOUT, lifespan=lifespan)
     handle_errors(app)
-    for part in (webhooks, tracking, cloudevents, health, people):
+    for part in (webhooks, tracking, cloudevents, health, metrics, people):
         app.include_router(part.routes(door))
     if door.settings.environment == "development" and door.letters is not None:
         app.include_router(development.routes(door, door.letters))

@@ -10,6 +10,7 @@ from connectors.mailbox import Letters
 from connectors.track import Track
 from contacts.inbox import Inbox
 from contacts.intake import Intake
+from ops.monitor.watch import Monitor
 from settings import Settings
 
 
@@ -20,6 +21,7 @@ class Door:
     Attributes:
         sources: By the name in ``/webhooks/{connector}``.
         chores: What goes on besides until cancelled, by name: the relay to Temporal, and whoever reads what is left.
+        monitor: Looks for what is overdue; None for a door that leaves this to others.
         temporal: Asks whether Temporal answers; None where nobody knows.
         letters: The development mailbox, if there is one.
         temporal_ui: Where Temporal's pages are, for the development index.
@@ -32,6 +34,7 @@ class Door:
     cloudevents: CloudEvents
     sources: Mapping[str, Source] = field(default_factory=dict)
     chores: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    monitor: Monitor | None = None
     temporal: Callable[[], Awaitable[bool]] | None = None
     letters: Letters | None = None
     temporal_ui: str | None = None

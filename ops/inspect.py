@@ -161,8 +161,8 @@ class ContactPage:
     touches: Sequence[TouchLine]
 
 
-async def list_runs(conn: AsyncConnection, wanted: Wanted, limit: int) -> list[RunLine]:
-    """Runs that fit, the newest first.
+async def fitting(conn: AsyncConnection, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    """What is true of the runs that fit, and of no others.
 
     Raises:
         NoSuchContact: ``wanted.contact`` is nobody.
@@ -178,6 +178,16 @@ async def list_runs(conn: AsyncConnection, wanted: Wanted, limit: int) -> list[R
         conditions.append(sa.not_(ended) if wanted.open else ended)
     if wanted.outcome is not None:
         conditions.append(runs.c.outcome == wanted.outcome)
+    return conditions
+
+
+async def list_runs(conn: AsyncConnection, wanted: Wanted, limit: int) -> list[RunLine]:
+    """Runs that fit, the newest first.
+
+    Raises:
+        NoSuchContact: ``wanted.contact`` is nobody.
+    """
+    conditions = await fitting(conn, wanted)
     rows = await conn.execute(
         sa.select(runs, CONTACT)
         .join(contacts, contacts.c.id == runs.c.contact_id)

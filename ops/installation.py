@@ -64,7 +64,7 @@ async def opened() -> AsyncIterator[Installation]:
         raise Failure(str(error), status=2) from None
     except policies.PolicyError as error:
         raise Failure(f"PERENNIAL_POLICY_FILE: {error}", status=2) from None
-    url, clock, temporal_address = _place(settings)
+    url, clock, temporal_address = place(settings)
     engine = connect(url, pool_size=2)
     try:
         yield Installation(engine, policy, clock, settings, temporal_address)
@@ -83,7 +83,12 @@ async def opened() -> AsyncIterator[Installation]:
         await engine.dispose()
 
 
-def _place(settings: configuration.Settings) -> tuple[str, Clock, str | None]:
+def place(settings: configuration.Settings) -> tuple[str, Clock, str | None]:
+    """The database's URL, the journeys' clock, and the Temporal server if not the one its configuration names.
+
+    Raises:
+        Failure: Nothing runs here.
+    """
     if settings.database_url is not None:
         return settings.database_url.get_secret_value(), settings.clock, None
     running = claim.find(configuration.DATA) or claim.find(configuration.DATA / "demo")

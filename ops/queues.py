@@ -1,20 +1,16 @@
-"""What waits for a person: hand-offs nobody has taken, requests nobody understood, runs to look at, halts."""
+"""What waits for a person: hand-offs nobody has taken, requests nobody understood, runs to look at."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import pauses
 from contacts.events import event, identities
-from contacts.facts import CHANNELS
-from contacts.gate import Pause
 from contacts.intake import Intake
-from contacts.pauses import Called
-from contacts.tables import contacts, handoffs, inbox, reviews, touches
+from contacts.tables import contacts, handoffs, inbox, reviews
 from ops.output import Failure
 from ops.shared_columns import CONTACT
 
@@ -38,18 +34,6 @@ class HandoffLine:
     acknowledged_by: str | None
     closed_at: datetime | None
     overdue: bool
-
-
-@dataclass(frozen=True)
-class PauseLine:
-    """A halt in a list. ``waiting``: how many touches wait for it, or were told that it is over."""
-
-    what: str
-    reason: str
-    opened_at: datetime
-    opened_by: str
-    released_at: datetime | None
-    waiting: int
 
 
 @dataclass(frozen=True)
@@ -169,61 +153,3 @@ async def list_reviews(conn: AsyncConnection) -> list[ReviewLine]:
         .order_by(reviews.c.at, reviews.c.run_id)
     )
     return [ReviewLine(r.run_id, r.contact_id, r.contact, r.journey, r.reason, r.at, r.story) for r in rows]
-
-
-def pause_of(what: str, reason: str, journeys: Collection[str]) -> Pause:
-    """The halt that ``journey/nurture``, ``channel/email`` or ``all`` means.
-
-    Raises:
-        Failure: There is nothing of that name.
-    """
-    scope, _, name = what.partition("/")
-    there = {"journey": journeys, "channel": CHANNELS, "all": ("",)}.get(scope)
-    if there is None:
-        raise Failure(f"{what!r}: journey/NAME, channel/NAME or all", status=2)
-    if name not in there:
-        raise Failure(f"no {scope} {name!r}; there is {', '.join(there) or 'none: say all'}", status=2)
-    return Pause(cast("Literal['all', 'channel', 'journey']", scope), name, reason)
-
-
-async def list_pauses(conn: AsyncConnection) -> list[PauseLine]:
-    """Every halt, the newest first."""
-    held = sa.select(touches.c.hold, sa.func.count().label("waiting")).where(touches.c.status == "waiting")
-    waiting = {row.hold: row.waiting for row in await conn.execute(held.group_by(touches.c.hold))}
-    return [
-        _pause_line(called, 0 if called.released_at else waiting.get(called.pause.hold, 0))
-        for called in await pauses.listed(conn)
-    ]
-
-
-async def call_pause(engine: AsyncEngine, pause: Pause, by: str, now: datetime) -> PauseLine:
-    """Calls a halt.
-
-    Raises:
-        Failure: The same one is in force already.
-    """
-    async with engine.begin() as conn:
-        if not await pauses.call(conn, pause, by=by, now=now):
-            raise Failure(f"{pause.what} is halted already")
-    return PauseLine(pause.what, pause.reason, now, by, None, 0)
-
-
-async def end_pause(engine: AsyncEngine, what: str, by: str, now: datetime) -> PauseLine:
-    """Ends a halt.
-
-    Raises:
-        Failure: There is none.
-    """
-    scope, _, name = what.partition("/")
-    async with engine.begin() as conn:
-        woken = await pauses.end(conn, scope, name, by=by, now=now)
-        if woken is None:
-            raise Failure(f"{what} is not halted")
-        ended = next(c for c in await pauses.listed(conn) if c.pause.what == what and c.released_at == now)
-    return _pause_line(ended, woken)
-
-
-def _pause_line(called: Called, waiting: int) -> PauseLine:
-    return PauseLine(
-        called.pause.what, called.pause.reason, called.opened_at, called.opened_by, called.released_at, waiting
-    )

@@ -125,15 +125,19 @@ SWEEP = "perennial-sweep"
 """The id of the Schedule that starts the sweep once a day of the journeys' clock."""
 
 
+def sweep_every(clock: Clock) -> timedelta:
+    """How often the sweep is started, in machine time."""
+    return timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
+
+
 async def schedule_sweep(client: Client, clock: Clock, task_queue: str) -> None:
     """Makes sure the daily sweep is scheduled. When it runs, and whether, stays as an operator has set it."""
-    every = timedelta(seconds=max(clock.machine_seconds(timedelta(days=1)), 10))
     action = ScheduleActionStartWorkflow(
         "sweep", args=[SweepInput(clock)], id="sweep", task_queue=task_queue, static_summary="what did not happen"
     )
     schedule = Schedule(
         action=action,
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=sweep_every(clock))]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
 

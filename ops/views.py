@@ -12,8 +12,9 @@ from ops.claim import Running
 from ops.inspect import RunLine
 from ops.looks import coloured, columns, journey_name, labelled, short, text
 from ops.output import printable
-from ops.queues import HandoffLine, InboxLine, PauseLine, ReviewLine
+from ops.queues import HandoffLine, InboxLine, ReviewLine
 from ops.send import Sent
+from ops.steering import Steered
 
 if TYPE_CHECKING:
     from ops.retry import Retried
@@ -44,6 +45,15 @@ def runs(lines: Sequence[RunLine]) -> RenderableType:
             where.append(f"\n{printable(line.key)}", "dim")
         table.add_row(text(line.contact), where, short(line.entered_at), _how_it_stands(line))
     return table
+
+
+def steered(answer: Steered) -> RenderableType:
+    """What runs were told, or would be."""
+    runs_ = "1 run" if answer.runs == 1 else f"{answer.runs} runs"
+    if not answer.told:
+        return text(f"{runs_} would be told to {answer.order}")
+    what = "what they send waits, their timers go on" if answer.order == "pause" else "what waited asks again"
+    return text(f"{runs_} told to {answer.order}: {what}")
 
 
 def _how_it_stands(line: RunLine) -> Text:
@@ -96,30 +106,6 @@ def retried(one: "Retried") -> RenderableType:
     if one.error:
         return Text.assemble(f"{one.inbox_id}  ", text(one.connector), "  ", text(one.error, "red"))
     return text(f"{one.inbox_id}  {one.connector}  understood: {one.events} event{'' if one.events == 1 else 's'}")
-
-
-def pauses(lines: Sequence[PauseLine]) -> RenderableType:
-    """Halts, one under the other."""
-    if not lines:
-        return "Nothing is halted, and nothing was."
-    table = columns("what", "since (UTC)", "until", "by", "waiting", "why", wrap=["why"])
-    for line in lines:
-        until = short(line.released_at) if line.released_at else Text("in force", "red")
-        table.add_row(
-            text(line.what, "cyan"), short(line.opened_at), until, text(line.opened_by), str(line.waiting),
-            text(line.reason),
-        )  # fmt: skip
-    return table
-
-
-def pause_called(line: PauseLine) -> RenderableType:
-    """A halt that was just called."""
-    return text(f"{line.what} is halted: its touches wait until `perennial pauses end {line.what}`")
-
-
-def pause_ended(line: PauseLine) -> RenderableType:
-    """A halt that was just ended."""
-    return text(f"{line.what} goes on; {line.waiting} runs that waited ask again now")
 
 
 def reviews(lines: Sequence[ReviewLine]) -> RenderableType:

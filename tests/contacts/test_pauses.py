@@ -1,11 +1,15 @@
 """A halt holds what it names until somebody ends it; then whatever waited is asked about at once."""
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities.halts import ask_a_person
+from connectors.errors import TryAgain
 from contacts import pauses, tables
 from contacts.claims import Claim, Gate
 from contacts.gate import Pause
@@ -68,6 +72,44 @@ async def test_a_halt_of_another_journey_holds_nobody(engine: AsyncEngine, intak
     run_id = await a_run(engine, who)
     await called(engine, Pause("journey", "another", "r"))
     assert (await asked(engine, gate, run_id, who, "k")).status == "claimed"
+
+
+async def test_a_halt_for_a_time_is_waited_for_that_long_and_holds_nobody_after(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    who = await someone(intake)
+    run_id = await a_run(engine, who)
+    short = Pause("journey", "course", "r", at(hours=3))
+    assert await called(engine, short)
+    waiting = await asked(engine, gate, run_id, who, "k")
+    assert (waiting.status, waiting.until, waiting.hold) == ("waiting", at(hours=3), short.hold)
+    assert (await asked(engine, gate, run_id, who, "k", 3 / 24)).status == "claimed", "nobody had to end it"
+    async with engine.begin() as conn:
+        # The same may be called again, and for longer than the gate looks ahead.
+        assert await pauses.call(conn, Pause("journey", "course", "r", at(9)), by="mia", now=at(1))
+        assert not await pauses.call(conn, Pause("journey", "course", "r"), by="mia", now=at(8))
+        old, new = reversed(await pauses.listed(conn))
+    assert (old.released_at, old.released_by) == (at(hours=3), pauses.ITS_TIME)
+    assert (new.ended_at(at(8)), new.ended_at(at(9))) == (None, at(9))
+    async with engine.connect() as conn:
+        assert await pauses.end(conn, "journey", "course", by="mia", now=at(9)) is None
+    assert (await asked(engine, gate, run_id, who, "later", 1)).until == at(2)
+
+
+async def test_the_end_reaches_every_open_run_that_waits_for_it_and_no_other(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    await called(engine)
+    people = [await someone(intake, email=f"p{n}@example.com") for n in range(4)]
+    runs = [await a_run(engine, who) for who in people]
+    for run_id, who in zip(runs[:3], people, strict=False):
+        await asked(engine, gate, run_id, who, f"k-{who}")
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).where(tables.runs.c.id == runs[0]).values(ended_at=START))
+        assert await pauses.end(conn, "journey", "course", by="mia", now=at(1)) == 2
+    told = await rows(engine, tables.dispatches)
+    assert {news.run_id for news in told} == set(runs[1:3])
+    assert len({news.payload["id"] for news in told}) == 1
 
 
 # The breaker
@@ -142,3 +184,128 @@ async def test_a_rush_of_entries_stops_what_they_would_send(
         [halt] = await pauses.in_force(conn)
     assert (halt.scope, halt.name) == ("journey", "abandoned-checkout")
     assert halt.reason.startswith("4 entries where 0.0 are usual")
+
+
+async def test_the_breaker_keeps_its_figures(engine: AsyncEngine, intake: Intake, guarded: Gate) -> None:
+    for run_id, who in await crowd(engine, intake, 4):
+        await asked(engine, guarded, run_id, who, f"k-{who}")
+    async with engine.connect() as conn:
+        [halt] = await pauses.listed(conn)
+    assert halt.figures == {"what": "promotional messages", "count": 4, "usual": 0.0, "minutes": 10}
+
+
+async def test_a_persons_word_lets_go_what_was_there_and_nothing_that_comes_after(
+    engine: AsyncEngine, intake: Intake, guarded: Gate
+) -> None:
+    crowds = await crowd(engine, intake, 12)
+    for run_id, who in crowds[:8]:
+        await asked(engine, guarded, run_id, who, f"k-{who}")
+    async with engine.begin() as conn:
+        assert await pauses.end(conn, "journey", "course", by="mia", now=at(minutes=1)) == 5
+    again = [await asked(engine, guarded, run_id, who, f"k-{who}", 2 / 1440) for run_id, who in crowds[3:8]]
+    assert [v.status for v in again] == ["claimed"] * 5, "in one go, though the breaker has seen eight in ten minutes"
+    later = [await asked(engine, guarded, run_id, who, f"k-{who}", 3 / 1440) for run_id, who in crowds[8:]]
+    assert [v.status for v in later] == ["claimed"] * 3 + ["waiting"]
+
+
+async def test_what_was_let_go_is_usual_from_then_on(engine: AsyncEngine, intake: Intake, guarded: Gate) -> None:
+    runs = await crowd(engine, intake, 5)
+    run_id, who = runs[0]
+    usual = [
+        {
+            "id": f"00000000-0000-4000-8000-{n:012}", "key": f"old-{n}", "run_id": run_id, "contact_id": who,
+            "journey": "course", "stage": "s", "template": "t", "channel": "email", "purpose": "promotional",
+            "status": "sent", "asked_at": at(-9), "valid_until": at(-8), "claimed_at": at(-20 + n / 1000),
+        }
+        for n in range(4100)
+    ]  # fmt: skip
+    async with engine.begin() as conn:
+        await conn.execute(sa.insert(tables.touches), usual)
+        await pauses.call(conn, HALT, by=pauses.BREAKER, now=at(-1))
+        await pauses.end(conn, "journey", "course", by="mia", now=at(hours=-1))
+    verdicts = [await asked(engine, guarded, run_id, who, f"k-{who}") for run_id, who in runs]
+    assert [v.status for v in verdicts] == ["claimed"] * 5
+
+
+async def test_entries_are_counted_anew_after_a_persons_word(
+    engine: AsyncEngine, policy: Policy, intake: Intake
+) -> None:
+    watchful = Intake(engine, intake.cards, changed(policy, breaker=FEW))
+
+    async def enter(*numbers: int) -> list[Pause]:
+        for n in numbers:
+            event = told("checkout.started", at(0), who={"email": f"p{n}@example.com"}, checkout_id=f"c-{n}")
+            await watchful.record(event, at(minutes=n))
+        async with engine.connect() as conn:
+            return list(await pauses.in_force(conn))
+
+    assert len(await enter(0, 1, 2, 3)) == 1
+    async with engine.begin() as conn:
+        await pauses.end(conn, "journey", "abandoned-checkout", by="mia", now=at(minutes=3))
+    assert await enter(4, 5, 6) == []
+    assert len(await enter(7)) == 1
+
+
+# Telling a person
+
+
+class Pager:
+    """An ``Alert`` that does as it is told: each answer once, then all is well."""
+
+    name = "pager"
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[str, str]] = []
+        self.ringing, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
+        self.calls.append((title, body))
+        self.ringing.set()
+        await self.go_on.wait()
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+        return key
+
+
+async def trip(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await pauses.call(conn, HALT, by=pauses.BREAKER, now=START)
+
+
+async def test_a_person_is_told_once_with_what_to_do(engine: AsyncEngine) -> None:
+    pager = Pager()
+    await called(engine, Pause("all", "", "an operator knows of their own halt"))
+    await trip(engine)
+    assert [await ask_a_person(engine, pager, at(n)) for n in range(3)] == [1, 0, 0]
+    [(title, body)] = pager.calls
+    assert title == "Stopped: journey/course"
+    assert "the copy is wrong" in body
+    assert "perennial pauses end journey/course" in body
+    async with engine.connect() as conn:
+        assert [halt.told_at for halt in await pauses.listed(conn)] == [at(0), None]
+
+
+@pytest.mark.parametrize("problem", [TryAgain("pager", "busy"), RuntimeError("the process dies")])
+async def test_a_telling_that_fails_is_done_again(engine: AsyncEngine, problem: Exception) -> None:
+    pager = Pager(problem)
+    await trip(engine)
+    with suppress(RuntimeError):
+        assert await ask_a_person(engine, pager, at(0)) == 0
+    assert await ask_a_person(engine, pager, at(1)) == 1
+    assert len(pager.calls) == 2
+
+
+async def test_two_who_tell_at_once_tell_once_and_do_not_wait_for_each_other(engine: AsyncEngine) -> None:
+    pager = Pager()
+    pager.go_on.clear()
+    await trip(engine)
+    first = asyncio.create_task(ask_a_person(engine, pager, at(0)))
+    await pager.ringing.wait()
+    async with asyncio.timeout(20):
+        assert await ask_a_person(engine, pager, at(0)) == 0
+    pager.go_on.set()
+    assert await first == 1
+    assert len(pager.calls) == 1

@@ -38,6 +38,7 @@ def test_starts_without_temporal_says_so_and_stops_cleanly(database_url: str) ->
         ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
         assert (ready.status_code, ready.json()["temporal"]) == (200, False)
         assert "server" not in ready.headers
+        assert "perennial_monitor_up" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
         process.terminate()
         assert process.wait(30) == 0
 
