@@ -255,10 +255,10 @@ def paused(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
     """An operator has halted the journey, the channel or everything."""
     for pause in situation.pauses:
         if pause.covers(ask):
-            until = min(ask.now + HOLD_RECHECK, pause.until or datetime.max.replace(tzinfo=UTC))
+            until = min(at for at in (ask.now + HOLD_RECHECK, pause.until) if at is not None)
             return Wait("paused", until, pause.hold, {"reason": pause.reason})
-    # Those in force are for others.
-    others = [pause.what for pause in situation.pauses]
+    # Those still in force are for others.
+    others = [pause.what for pause in situation.pauses if pause.until is None or ask.now < pause.until]
     return Passed({"halts": others} if others else {})
 
 

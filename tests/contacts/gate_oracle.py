@@ -52,12 +52,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Halt:
-    """A halt of ``scope`` and ``name`` from one time to another."""
+    """A halt of ``scope`` and ``name`` from one time to another, when somebody ends it or it ends ``by_itself``."""
 
     scope: str
     name: str
     begins: datetime
     ends: datetime
+    by_itself: bool
 
     @property
     def hold(self) -> str:
@@ -164,12 +165,13 @@ class Seen:
         if now >= wish.valid_until:
             yield "valid_for", None, None
         for halt in self.halts:
-            if (
+            if not (halt.by_itself and now >= halt.ends) and (
                 (halt.scope == "all" and wish.purpose != "transactional")
                 or (halt.scope == "channel" and halt.name == wish.channel)
                 or (halt.scope == "journey" and halt.name == wish.journey)
             ):
-                yield "paused", now + timedelta(days=1), halt.hold
+                tomorrow = now + timedelta(days=1)
+                yield "paused", min(tomorrow, halt.ends) if halt.by_itself else tomorrow, halt.hold
         yield from self._holds(wish, now)
         if promotes:
             yield from self._tier(wish, now)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
@@ -222,7 +223,7 @@ def worlds(draw: st.DrawFn) -> World:
     if draw(st.booleans()):
         history.append(Told(moment(-48, 96), "custom.over", {"journey": draw(st.sampled_from(JOURNEYS))}))
     halts = [
-        Halt(scope, name, begins, begins + timedelta(minutes=15 * draw(st.integers(1, 4 * 96))))
+        Halt(scope, name, begins, begins + timedelta(minutes=15 * draw(st.integers(1, 4 * 96))), draw(st.booleans()))
         for scope, name in draw(
             st.lists(
                 st.sampled_from([("all", ""), ("channel", "email"), ("journey", "b")]),
@@ -257,6 +258,10 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 # The gate as a function
+
+
+def as_pause(halt: Halt) -> Pause:
+    return Pause(halt.scope, halt.name, "r", halt.ends if halt.by_itself else None)  # type: ignore[arg-type]
 
 
 def as_ask(wish: Wish, now: datetime) -> Ask:
@@ -298,7 +303,7 @@ class Life:
         wishes = {wish.key: wish for wish in self.world.wishes}
         moments: list[tuple[datetime, int, Any]] = [(event.at, 0, event) for event in self.world.history]
         moments += [(halt.begins, 1, halt) for halt in self.world.halts]
-        moments += [(halt.ends, 2, halt) for halt in self.world.halts]
+        moments += [(halt.ends, 2, halt) for halt in self.world.halts if not halt.by_itself]
         ahead = [(self.world.first.at, 0, self.world.first), *sorted(moments, key=lambda m: m[:2])]
         while self.due or ahead:
             key = min(self.due, key=lambda k: (self.due[k], k), default=None)
@@ -332,7 +337,7 @@ class Life:
             Waiting(k, q.wish.journey, q.wish.channel, q.wish.purpose, q.until, q.wish.valid_until)
             for k, q in seen.queue.items()
         ]
-        halts = [Pause(h.scope, h.name, "r") for h in seen.halts]  # type: ignore[arg-type]
+        halts = [as_pause(halt) for halt in seen.halts]
         ended_by = "custom.over" if wish.journey in seen.over else None
         verdict = decide(as_ask(wish, now), Situation(self.facts, ended_by, past, waiting, halts), self.policy)
         answer = as_answer(verdict)
@@ -401,7 +406,8 @@ class Road:
         assert receipt.contact_id is not None
         self.contact_id = receipt.contact_id
         self.runs = {j: await a_run(self.engine, self.contact_id, journey=j, entered=first.at) for j in JOURNEYS}
-        halts = [(h.begins, "halt", h) for h in self.world.halts] + [(h.ends, "go on", h) for h in self.world.halts]
+        halts = [(halt.begins, "halt", halt) for halt in self.world.halts]
+        halts += [(halt.ends, "go on", halt) for halt in self.world.halts if not halt.by_itself]
         changes = sorted(halts, key=lambda change: change[0])
         ahead = list(self.world.history)
         while self.due or ahead or changes:
@@ -424,8 +430,7 @@ class Road:
     async def _halt(self, now: datetime, kind: str, halt: Halt) -> None:
         async with self.engine.begin() as conn:
             if kind == "halt":
-                pause = Pause(halt.scope, halt.name, "r")  # type: ignore[arg-type]
-                await pauses.call(conn, pause, by="mia", now=now)
+                await pauses.call(conn, as_pause(halt), by="mia", now=now)
             else:
                 await pauses.end(conn, halt.scope, halt.name, by="mia", now=now)
                 self._let_go(now)
@@ -523,6 +528,7 @@ class Road:
             assert touch.status != "claimed" or self.wishes[touch.key].ends == "claimed", "nobody knows of it"
 
 
+@pytest.mark.timeout(600)  # many transactions, on a machine that may be busy
 @given(worlds())
 @settings(
     max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=[HealthCheck.too_slow]
