@@ -12,7 +12,7 @@ import uvicorn
 from temporalio.service import RPCError
 
 from connectors.cloudevents import CloudEvents
-from connectors.configured import MissingCredentials, alert_of, sources
+from connectors.configured import MissingCredentials, alert_of, card_pages, sources
 from connectors.mailbox import Letters, Mailbox
 from connectors.track import Track
 from contacts import policy
@@ -48,7 +48,8 @@ async def compose(settings: Settings) -> Door:
         raise WrongSetting("PERENNIAL_POLICY_FILE", str(error)) from None
     intake = Intake(connect(settings.database_url.get_secret_value()), CARDS, rules)
     client = await temporal.connect(lazy=True)
-    alert = alert_of(wiring(rules), production=settings.environment == "production")
+    production = settings.environment == "production"
+    alert = alert_of(wiring(rules), production=production)
 
     async def temporal_answers() -> bool:
         try:
@@ -68,6 +69,7 @@ async def compose(settings: Settings) -> Door:
         sources=webhooks,
         chores={"relay": relay.run, "reader": left},
         monitor=Monitor(intake.engine, settings.clock, alert),
+        card_pages=card_pages(production=production),
         temporal=temporal_answers,
         letters=Letters(settings.mailbox_dir) if settings.mailbox_dir else None,
         temporal_ui=settings.temporal_ui,

@@ -30,7 +30,7 @@ from activities.rollout import RollOut
 from activities.sweep import Sweep
 from activities.tell import Tell
 from connectors.configured import MissingCredentials, Outlets, outlets
-from contacts import chores, preferences
+from contacts import card_link, chores, preferences
 from contacts import policy as policies
 from contacts.claims import Gate
 from contacts.clock import Clock
@@ -67,10 +67,19 @@ def activities(
     """Every activity, with what it needs."""
     intake = Intake(engine, CARDS, policy)
 
-    links = partial(preferences.links, secret, public_url)
     gate = Gate(policy, code_version)
     deliver = Deliver(
-        engine, gate, intake, out.senders, links, clock, out.directory, out.live, out.alert, out.fallbacks
+        engine=engine,
+        gate=gate,
+        intake=intake,
+        senders=out.senders,
+        links=partial(preferences.links, secret, public_url),
+        clock=clock,
+        directory=out.directory,
+        live_facts=out.live,
+        alert=out.alert,
+        fallbacks=out.fallbacks,
+        card_url=partial(card_link.url, secret, public_url) if out.card_pages else None,
     )
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
     record = Record(engine, policy)

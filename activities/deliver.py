@@ -56,6 +56,7 @@ class Deliver:
     live_facts: LiveFacts | None = None
     alert: Alert | None = None
     fallbacks: Mapping[str, Sender] = field(default_factory=dict)
+    card_url: Callable[[str], str] | None = None
 
     @activity.defn(name=ask.DELIVER)
     async def deliver(self, request: ask.DeliverRequest) -> ask.Delivery:
@@ -241,6 +242,9 @@ class Deliver:
 
     def _render(self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched) -> Rendered:
         policy, ways_out = self.gate.policy, self._links(request, claim)
+        if self.card_url is not None:
+            billing = policy.links.model_copy(update={"billing": self.card_url(claim.facts.contact_id)})
+            policy = policy.model_copy(update={"links": billing})
         told = message_context(request.entry, request.context, claim.facts, policy, ways_out, request.run.now)
         # What is to be live is live or the fallback, and never what the run knew when it asked.
         known = {name: value for name, value in told.items() if name not in fetched.outcomes}

@@ -5,6 +5,7 @@
 ``Crm``     keeps a contact, a task, a note in the sales team's system.
 ``Alert``   tells people who work here.
 ``Directory``  knows the address behind its own id.
+``CardPages``  has a page on which a customer changes their card.
 ``LiveFacts``  knows more of a person than we keep, as of now.
 ``Sink``    is told what happened to contacts, by us.
 ``Poller``  is asked what happened, where it does not tell, or not reliably.
@@ -331,6 +332,21 @@ class Alert(Protocol):
 
     async def alert(self, key: str, title: str, body: str, link: str | None = None) -> str:
         """Tells them; returns the provider's id of the message. May raise the errors of ``connectors.errors``."""
+
+
+@runtime_checkable
+class CardPages(Protocol):
+    """A payment provider that has a page on which a customer changes their card."""
+
+    name: ClassVar[str]
+    """Also the kind of identity that names a customer there."""
+
+    async def card_page(self, customer_id: str, key: str) -> str:
+        """Makes the page and returns its address, which is worth a visit at once. The same key makes one page.
+
+        Raises:
+            ConnectorError: It cannot; see ``connectors.errors``.
+        """
 
 
 @runtime_checkable

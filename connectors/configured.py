@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from connectors import errands, http
 from connectors.activecampaign import ActiveCampaign, ActiveCampaignSettings
-from connectors.base import Alert, Crm, Directory, LiveFacts, Poller, Sender, Sink, Source
+from connectors.base import Alert, CardPages, Crm, Directory, LiveFacts, Poller, Sender, Sink, Source
 from connectors.calendly import Calendly, CalendlySettings
 from connectors.chatbase import Chatbase, ChatbaseSettings
 from connectors.clickfunnels import ClickFunnels, ClickFunnelsSettings
@@ -176,6 +176,7 @@ class Outlets:
         directory: Where the address of a contact without one may be found; None where there is no such system.
         live: Where values are fetched that messages want as of now; None: they use their fallbacks.
         fallbacks: By channel, who carries its messages while the first cannot.
+        card_pages: Where customers change their card; None where there is no such system.
         sinks: Who is told what happened, by the name that the policy gives them.
         pollers: Who is asked what happened, by name.
         stand_ins: What a recording connector does, or nobody, because credentials are missing, by variable.
@@ -187,6 +188,7 @@ class Outlets:
     directory: Directory | None = None
     live: LiveFacts | None = None
     fallbacks: Mapping[str, Sender] = field(default_factory=dict)
+    card_pages: CardPages | None = None
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     pollers: Mapping[str, Poller] = field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
@@ -229,6 +231,16 @@ def alert_of(wiring: Wiring, *, production: bool) -> Alert:
     return _Installation(wiring, "", production, lambda name, per_second: None).alert()
 
 
+def card_pages(*, production: bool) -> CardPages | None:
+    """Where customers change their card; None where there is no such system."""
+    stripe = CONNECTORS["stripe"]
+    if stripe.missing(_settings(stripe.settings)) is not None:
+        return None
+    made = _Installation(Wiring({}), "", production, lambda name, per_second: None)
+    found: CardPages = made.able("stripe", CardPages, "have customers change their card")
+    return found
+
+
 class _Installation:
     """Makes each connector once, however much it does."""
 
@@ -245,13 +257,13 @@ class _Installation:
 
     def outlets(self) -> Outlets:
         wiring = self._wiring
-        crm = self._able(wiring.crm, Crm, "be the CRM") or self._recording
+        crm = self.able(wiring.crm, Crm, "be the CRM") or self._recording
         senders = {channel: self._sender(names[0], channel, crm) for channel, names in wiring.providers.items()}
         fallbacks = {c: self._sender(names[1], c, crm) for c, names in wiring.providers.items() if len(names) > 1}
         if not self._production:
             senders.setdefault("sms", self._recording)
         sinks = {name: self._sink(name) for name in wiring.told}
-        pollers = {name: self._able(name, Poller, "be asked what happened") for name in wiring.asked}
+        pollers = {name: self.able(name, Poller, "be asked what happened") for name in wiring.asked}
         live = _settings(LiveSettings)
         stripe = CONNECTORS["stripe"]
         knows_customers = stripe.missing(_settings(stripe.settings)) is None
@@ -259,16 +271,17 @@ class _Installation:
             senders=senders,
             crm=crm,
             alert=self.alert(),
-            directory=self._able("stripe", Directory, "look addresses up") if knows_customers else None,
+            directory=self.able("stripe", Directory, "look addresses up") if knows_customers else None,
             live=Live(live) if live.url else None,
             fallbacks=fallbacks,
+            card_pages=self.able("stripe", CardPages, "have customers change their card") if knows_customers else None,
             sinks={name: sink for name, sink in sinks.items() if sink is not None},
             pollers={name: poller for name, poller in pollers.items() if poller is not None},
             stand_ins=tuple(self._missing),
         )
 
     def alert(self) -> Alert:
-        alert: Alert | None = self._able(self._wiring.alert, Alert, "alert anybody")
+        alert: Alert | None = self.able(self._wiring.alert, Alert, "alert anybody")
         return alert or self._recording
 
     def _sender(self, name: str, channel: str, crm: Crm) -> Sender:
@@ -276,11 +289,11 @@ class _Installation:
             if channel not in errands.CHANNELS:
                 raise MissingCredentials(f"providers.{channel}: a colleague carries out {', '.join(errands.CHANNELS)}")
             return errands.Errands(crm)
-        return self._able(name, Sender, f"send on {channel}") or self._recording
+        return self.able(name, Sender, f"send on {channel}") or self._recording
 
     def _sink(self, name: str) -> Sink | None:
         if not name.startswith("webhook/"):
-            told: Sink | None = self._able(name, Sink, "be told what happened")
+            told: Sink | None = self.able(name, Sink, "be told what happened")
             return told
         endpoint = name.removeprefix("webhook/")
         prefix = f"WEBHOOK_{endpoint.upper()}_"
@@ -294,7 +307,7 @@ class _Installation:
         except ValueError as error:
             raise MissingCredentials(f"{prefix}SECRET: {error}") from None
 
-    def _able(self, name: str, ability: Any, what: str) -> Any:
+    def able(self, name: str, ability: Any, what: str) -> Any:
         """The connector of this name, which has an ability (a Protocol of ``base``).
 
         None where it lacks credentials and this is not production.

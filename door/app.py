@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from door import cloudevents, development, health, metrics, people, tracking, webhooks
+from door import cards, cloudevents, development, health, metrics, people, tracking, webhooks
 from door.door import Door
 from door.errors import Unexpected, handle_errors
 from door.limits import BodyLimit
@@ -42,7 +42,7 @@ def create_app(door: Door) -> FastAPI:
 
     app = FastAPIOffline(redoc_url=None, title="Perennial", version="1", description=_ABOUT, lifespan=lifespan)
     handle_errors(app)
-    for part in (webhooks, tracking, cloudevents, health, metrics, people):
+    for part in (webhooks, tracking, cloudevents, cards, health, metrics, people):
         app.include_router(part.routes(door))
     if door.settings.environment == "development" and door.letters is not None:
         app.include_router(development.routes(door, door.letters))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from connectors.base import Source
+from connectors.base import CardPages, Source
 from connectors.cloudevents import CloudEvents
 from connectors.mailbox import Letters
 from connectors.track import Track
@@ -22,6 +22,7 @@ class Door:
         sources: By the name in ``/webhooks/{connector}``.
         chores: What goes on besides until cancelled, by name: the relay to Temporal, and whoever reads what is left.
         monitor: Looks for what is overdue; None for a door that leaves this to others.
+        card_pages: Where customers change their card; None where there is no such system.
         temporal: Asks whether Temporal answers; None where nobody knows.
         letters: The development mailbox, if there is one.
         temporal_ui: Where Temporal's pages are, for the development index.
@@ -35,6 +36,7 @@ class Door:
     sources: Mapping[str, Source] = field(default_factory=dict)
     chores: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     monitor: Monitor | None = None
+    card_pages: CardPages | None = None
     temporal: Callable[[], Awaitable[bool]] | None = None
     letters: Letters | None = None
     temporal_ui: str | None = None
