@@ -8,7 +8,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 FIND_CHROMIUM = command -v chromium || command -v chromium-browser || command -v google-chrome
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: .venv/ready ## Run everything and play one contact through it; DEMO_FLAGS=--exit ends with the story
 	@$(BIN)/perennial demo $(DEMO_FLAGS)

@@ -78,7 +78,7 @@ async def check(specs: Path, only: Sequence[str]) -> list[Verdict]:
         document = read(vendor, files)
         print(f"contract: {vendor.name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="contract-") as scratch:
-            async with prism.serving(program, document, Path(scratch)) as base_url:
+            async with prism.serving(program, document, Path(scratch), CACHE) as base_url:
                 verdicts.append(await judge(vendor, document, base_url))
     return verdicts
 

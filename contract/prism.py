@@ -62,15 +62,21 @@ async def _install(home: Path, log: Path) -> None:
 
 
 @asynccontextmanager
-async def serving(program: Path, document: Document, scratch: Path) -> AsyncIterator[str]:
+async def serving(program: Path, document: Document, scratch: Path, logs: Path) -> AsyncIterator[str]:
     """Serves a document on a free port of the loopback address; yields its URL, and ends Prism whatever happens.
+
+    Args:
+        program: See ``fetched``.
+        scratch: A directory for the document.
+        logs: A directory for what Prism prints; what it printed before goes.
 
     Raises:
         DidNotStart: It ended, or did not listen within a minute.
     """
     port = engines.free_port()
-    file, log = scratch / "openapi.json", scratch / "prism.log"
+    file, log = scratch / "openapi.json", logs / "prism.log"
     file.write_text(json.dumps(document))
+    log.unlink(missing_ok=True)
     where = ("-h", engines.LOOPBACK, "-p", str(port))
     command = ("node", str(program), "mock", *where, "--seed", "perennial", str(file))
 
