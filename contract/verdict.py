@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
@@ -89,7 +89,7 @@ class Verdict:
 def mock_faults(response: httpx.Response) -> tuple[list[str], str | None]:
     """What Prism found wrong with the request it answered, and why it did not look, where it did not."""
     found = [
-        f"{'.'.join(str(part) for part in each.get('location', [])[1:])}: {each.get('message')}".removeprefix(": ")
+        _fault(each)
         for each in _listed(response.headers.get("sl-violations", ""))
         if each.get("location", [None])[0] == "request"
     ]
@@ -100,7 +100,7 @@ def mock_faults(response: httpx.Response) -> tuple[list[str], str | None]:
     problem = response.json()
     kind = str(problem.get("type", "")).removeprefix(_PROBLEM)
     if kind in _ABOUT_THE_REQUEST:
-        told = [f"{'.'.join(map(str, e['location'][1:]))}: {e['message']}" for e in problem.get("validation", ())]
+        told = [_fault(each) for each in problem.get("validation", ())]
         return told or [str(problem.get("detail") or problem.get("title"))], None
     return [], None if kind in _ABOUT_THE_ANSWER else f"the mock answered {response.status_code} {kind}"
 
@@ -137,7 +137,13 @@ ABSENT = "not in the spec"
 """How the reason begins where the document is known not to have an operation."""
 
 
-def _listed(header: str) -> list[dict[str, list[str]]]:
+def _fault(violation: Mapping[str, Any]) -> str:
+    # The header says that it is about the request, a problem's parts do not.
+    where = [str(part) for part in violation.get("location", ()) if part != "request"]
+    return f"{'.'.join(where)}: {violation.get('message')}".removeprefix(": ")
+
+
+def _listed(header: str) -> list[dict[str, Any]]:
     found = json.loads(header) if header else []
     return found if isinstance(found, list) else []
 

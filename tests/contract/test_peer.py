@@ -97,10 +97,13 @@ async def test_a_problem_is_a_fault_if_it_is_about_the_request(kind: str, status
 
 
 async def test_the_parts_of_a_problem_are_named() -> None:
-    parts = [{"location": ["request", "header", "version"], "message": "is required"}]
+    parts = [{"location": location, "message": "is required"} for location in (["header", "version"], [])]
     problem = {"type": "https://stoplight.io/prism/errors#UNPROCESSABLE_ENTITY", "validation": parts}
     verdict = await judged(vendor(GOOD), Mock(422, problem, {"content-type": PROBLEM}))
-    assert verdict.violations == ["acme: POST /people: header.version: is required (case 0; 2 times)"]
+    assert verdict.violations == [
+        "acme: POST /people: header.version: is required (case 0; 2 times)",
+        "acme: POST /people: is required (case 0; 2 times)",
+    ]
 
 
 async def test_a_mock_that_fails_in_a_way_of_its_own_has_not_judged() -> None:
