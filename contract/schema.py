@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import jsonschema_rs
 
-from contract.preparation import METHODS, Document
+from contract.preparation import Document
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -79,13 +79,6 @@ def operation(document: Document, method: str, path: str) -> Operation | None:
         if method.lower() in item and re.fullmatch(_pattern(template), path):
             return _read(document, method, template)
     return None
-
-
-def operations(document: Document) -> list[str]:
-    """Everything the document describes, such as ``POST /contacts``."""
-    return [
-        f"{method.upper()} {path}" for path, item in document["paths"].items() for method in METHODS if method in item
-    ]
 
 
 def nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
