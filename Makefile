@@ -8,7 +8,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 FIND_CHROMIUM = command -v chromium || command -v chromium-browser || command -v google-chrome
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: .venv/ready ## Run everything and play one contact through it; DEMO_FLAGS=--exit ends with the story
 	@$(BIN)/perennial demo $(DEMO_FLAGS)
@@ -20,6 +20,10 @@ test: .venv/ready ## Run the tests; TEST_FLAGS go to pytest
 
 chaos: .venv/ready ## Kill everything at random under a load and judge what is left; SEED=n, CHAOS_FLAGS
 	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(CHAOS_FLAGS)
+
+contract: .venv/ready ## Hold our requests against the vendors' OpenAPI files in SPECS=DIR; CONTRACT_FLAGS
+	@if [ -z "$(SPECS)" ]; then echo "Say where the vendors' OpenAPI files are: make contract SPECS=DIR (docs/contract.md)" >&2; exit 1; fi
+	@$(BIN)/python -m contract "$(SPECS)" $(CONTRACT_FLAGS)
 
 check: .venv/ready ## Check format, lint, types, imports, journeys and their pages
 	$(BIN)/ruff format --check .
@@ -54,4 +58,4 @@ clean: ## Remove what was built, and the data of perennial up
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help demo test chaos check lock clean
+.PHONY: help demo test chaos contract check lock clean

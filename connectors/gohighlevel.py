@@ -46,6 +46,7 @@ class GoHighLevelSettings(Credentials):
         location_id: The sub-account. GoHighLevel signs for all its customers with one key: this says which is ours.
         version: Of the API, by date.
         stage_field: The id of a custom field that says the stage; without it, a tag does.
+        custom_fields: The id of the custom field that holds a property of ours, by the property's name.
     """
 
     model_config = SettingsConfigDict(env_prefix="GOHIGHLEVEL_")
@@ -55,6 +56,7 @@ class GoHighLevelSettings(Credentials):
     access_token: SecretStr | None = None
     version: str = "2021-07-28"
     stage_field: str | None = None
+    custom_fields: Mapping[str, str] = Field(default_factory=dict)
     base_url: HttpUrl = HttpUrl("https://services.leadconnectorhq.com")
     calls_per_second: Annotated[float, Field(gt=0)] | None = 10
 
@@ -200,9 +202,16 @@ class GoHighLevel:
             "phone": person.phone,
             "companyName": person.company,
         }
-        own = [{"key": name, "field_value": value} for name, value in person.properties.items()]
+        own = [self._custom_field(name, value) for name, value in person.properties.items()]
         known = {name: value for name, value in fields.items() if value is not None}
         return await self._upsert({**known, **({"customFields": own} if own else {})})
+
+    def _custom_field(self, name: str, value: str) -> dict[str, str]:
+        # GoHighLevel wants its own id of a field; a name alone is not enough.
+        id = self._settings.custom_fields.get(name)
+        if id is None:
+            raise NeverAgain(self.name, f"no custom field is set for {name} (GOHIGHLEVEL_CUSTOM_FIELDS)")
+        return {"id": id, "field_value": value}
 
     async def _upsert(self, fields: Mapping[str, Any]) -> str:
         body = {"locationId": self._location(), **fields}

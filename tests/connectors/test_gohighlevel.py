@@ -446,9 +446,7 @@ async def test_a_poll_that_cannot_page_still_goes_on(ghl: GoHighLevel) -> None:
 @respx.mock
 async def test_a_contact_goes_out(ghl: GoHighLevel) -> None:
     route = respx.post(f"{API}/contacts/upsert").respond(201, json={"new": True, "contact": {"id": "con1"}})
-    person = Person(
-        "alice@example.com", first_name="Alice", phone="+4930901820", company="Ash", properties={"plan": "pro"}
-    )
+    person = Person("alice@example.com", first_name="Alice", phone="+4930901820", company="Ash")
     assert await ghl.upsert(person) == "con1"
     assert sent(route) == {
         "locationId": "loc1",
@@ -456,10 +454,24 @@ async def test_a_contact_goes_out(ghl: GoHighLevel) -> None:
         "firstName": "Alice",
         "phone": "+4930901820",
         "companyName": "Ash",
-        "customFields": [{"key": "plan", "field_value": "pro"}],
     }
     headers = route.calls.last.request.headers
     assert (headers["authorization"], headers["version"]) == ("Bearer pit-1", "2021-07-28")
+
+
+@respx.mock
+async def test_a_property_goes_out_by_the_id_of_its_field(ghl: GoHighLevel) -> None:
+    route = respx.post(f"{API}/contacts/upsert").respond(201, json={"new": True, "contact": {"id": "con1"}})
+    await made(ghl._client, custom_fields={"plan": "f2"}).upsert(
+        Person("alice@example.com", properties={"plan": "pro"})
+    )
+    assert sent(route)["customFields"] == [{"id": "f2", "field_value": "pro"}]
+
+
+@respx.mock
+async def test_a_property_without_a_field_is_refused_before_the_call(ghl: GoHighLevel) -> None:
+    with pytest.raises(NeverAgain, match=r"no custom field is set for plan \(GOHIGHLEVEL_CUSTOM_FIELDS\)"):
+        await ghl.upsert(Person("alice@example.com", properties={"plan": "pro"}))
 
 
 TASK = Task("run-1/call", "Call Alice", "She saw pricing", datetime(2026, 3, 3, 9, 0, tzinfo=UTC), "Bo")
