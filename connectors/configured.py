@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import httpx
 from pydantic import ValidationError
 
 from connectors import errands, http
@@ -52,10 +53,21 @@ class MissingCredentials(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """What a connector is made with besides its own settings. ``mail_from``: the sender of mail."""
+    """What a connector is made with besides its own settings.
+
+    Attributes:
+        mail_from: The sender of mail.
+        client: What it calls out with; None for one of its own.
+    """
 
     pace: http.Pace | None = None
     mail_from: str = ""
+    client: httpx.AsyncClient | None = None
+
+    @property
+    def outside(self) -> httpx.AsyncClient:
+        """What the connector calls out with."""
+        return self.client or http.new_client(self.pace)
 
 
 @dataclass(frozen=True)
@@ -82,11 +94,11 @@ class Known:
 
 
 def _plain(connector: Callable[..., Any]) -> Callable[[Any, Place], Any]:
-    return lambda settings, place: connector(settings, http.new_client(place.pace))
+    return lambda settings, place: connector(settings, place.outside)
 
 
 def _mail(connector: Callable[..., Any]) -> Callable[[Any, Place], Any]:
-    return lambda settings, place: connector(settings, http.new_client(place.pace), from_address=place.mail_from)
+    return lambda settings, place: connector(settings, place.outside, from_address=place.mail_from)
 
 
 def _smtp(settings: SmtpSettings, place: Place) -> Smtp:

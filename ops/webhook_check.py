@@ -6,6 +6,7 @@ Exceptions::
       BadCapture   the file is no captured request; the message names the field
 """
 
+import asyncio
 import json
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
+import httpx
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -26,9 +28,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from connectors import configured
-from connectors.base import Refused, Request, Source
+from connectors.base import Prepares, Refused, Request, Source
 from connectors.cloudevents import CloudEvents
 from connectors.configured import Known, Place
+from connectors.errors import ConnectorError
 from connectors.track import Track
 from contacts.events import Event, PartlyUnderstood
 from ops.output import Failure
@@ -80,7 +83,11 @@ def _moment(value: float) -> datetime:
 
 
 class Capture(BaseModel):
-    """A captured request as the file holds it; fields we do not know are ignored."""
+    """A captured request as the file holds it; fields we do not know are ignored.
+
+    ``fetched``: what verification would have to fetch, by address, such as the certificate a request names; nothing is
+    called.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -91,6 +98,7 @@ class Capture(BaseModel):
     body_base64: Annotated[bytes, BeforeValidator(_decoded)]
     now_unix: Annotated[float, AfterValidator(_moment)]
     credentials: dict[str, Any] = Field(default_factory=dict)
+    fetched: dict[str, str] = Field(default_factory=dict)
 
     @property
     def now(self) -> datetime:
@@ -128,18 +136,18 @@ class _OwnDoors(BaseModel):
     events_secret: SecretStr | None = Field(None, validation_alias=AliasChoices("events_secret", "signing_secret"))
 
 
-def _cloudevents(given: Mapping[str, Any]) -> CloudEvents:
+def _cloudevents(given: Mapping[str, Any], _: httpx.AsyncClient) -> CloudEvents:
     door = _OwnDoors.model_validate(given)
     return CloudEvents(door.events_secret, door.write_keys)
 
 
-def _known(known: Known) -> Callable[[Mapping[str, Any]], Source]:
-    return lambda given: known.make(only(known.settings, given), Place())
+def _known(known: Known) -> Callable[[Mapping[str, Any], httpx.AsyncClient], Source]:
+    return lambda given, client: known.make(only(known.settings, given), Place(client=client))
 
 
-CONNECTORS: Mapping[str, Callable[[Mapping[str, Any]], Source]] = {
+CONNECTORS: Mapping[str, Callable[[Mapping[str, Any], httpx.AsyncClient], Source]] = {
     **{name: _known(configured.CONNECTORS[name]) for name in configured.SOURCES},
-    "track": lambda given: Track(_OwnDoors.model_validate(given).write_keys),
+    "track": lambda given, _: Track(_OwnDoors.model_validate(given).write_keys),
     "cloudevents": _cloudevents,
 }
 """How each connector is made from the credentials of a capture, by name."""
@@ -173,15 +181,19 @@ def judge(capture: Capture) -> Judgement:
     if capture.connector not in CONNECTORS:
         raise BadCapture(f"connector: no connector {capture.connector!r}; there is {', '.join(CONNECTORS)}")
     try:
-        source = CONNECTORS[capture.connector](capture.credentials)
+        source = CONNECTORS[capture.connector](capture.credentials, _only_fetched(capture))
     except ValidationError as error:
         raise BadCapture(f"credentials.{_first(error)}") from None
     except ValueError as error:
         raise BadCapture(f"credentials: {error}") from None
     try:
+        if isinstance(source, Prepares):
+            asyncio.run(source.prepare(capture.request))
         source.verify(capture.request, capture.now)
     except Refused as refusal:
         return Judgement(False, refusal.reason)
+    except ConnectorError as problem:
+        return Judgement(False, f"{problem.reason}: give what it would fetch under fetched, by address")
     try:
         events, reason = _understood(source, capture)
     except PartlyUnderstood as partly:
@@ -191,6 +203,16 @@ def judge(capture: Capture) -> Judgement:
     except Exception as error:  # a fault of the parser's: the inbox would keep the request with this error
         return Judgement(True, f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Judgement(True, reason, tuple(events))
+
+
+def _only_fetched(capture: Capture) -> httpx.AsyncClient:
+    """A client that calls nobody: it knows what the capture says was fetched."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        text = capture.fetched.get(str(request.url))
+        return httpx.Response(404) if text is None else httpx.Response(200, text=text)
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
 
 def _understood(source: Source, capture: Capture) -> tuple[Sequence[Event], str | None]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from connectors import configured
 from ops import webhook_check
 from tests.cli.world import ROOT, failed, perennial
+from tests.connectors import test_ses as ses
 
 NOW = 1_764_000_000
 SECRET = "a secret only we and they know"
@@ -313,3 +314,19 @@ def test_nothing_is_left_behind_and_no_database_is_asked(here: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["valid"] is True
     assert [path.name for path in here.iterdir()] == ["capture.json"]
+
+
+def test_what_would_be_fetched_comes_with_the_capture() -> None:
+    envelope = ses.signed()
+    given = capture("ses", envelope.body, dict(envelope.headers), now_unix=ses.NOW.timestamp())
+    given["credentials"] = {"region": "eu-central-1", "topic_arn": ses.TOPIC}
+
+    def judged(**more: Any) -> webhook_check.Judgement:
+        return webhook_check.judge(webhook_check.read(json.dumps({**given, **more}).encode()))
+
+    without = judged()
+    assert (without.valid, "give what it would fetch under fetched" in str(without.reason)) == (False, True)
+    assert judged(fetched={ses.CERTIFICATE: ses.PEM.decode()}).valid
+    assert not judged(
+        fetched={ses.CERTIFICATE: ses.certificate(ses.rsa.generate_private_key(65537, 2048)).decode()}
+    ).valid
