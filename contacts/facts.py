@@ -351,14 +351,13 @@ def _holds(facts: Facts, event: Happening, policy: Policy) -> Facts:
     holds = dict(facts.holds)
     if event.type in _OPENS:
         hold = _named(event, *_OPENS[event.type])
-        hold = holds.get(hold.name, hold)
-        if hold.opened_at is None or event.occurred_at > hold.opened_at:
-            lengths = {**policy.hold_days, "handoff": policy.handoff.hold_days, "pause": event.data.get("days")}
-            length = lengths.get(hold.kind)
-            expires = event.occurred_at + timedelta(days=length) if length else None
-            if hold.kind == "operator" and "until" in event.data:
-                expires = datetime.fromisoformat(event.data["until"])
-            holds[hold.name] = replace(hold, opened_at=event.occurred_at, expires_at=expires)
+        lengths = {**policy.hold_days, "handoff": policy.handoff.hold_days, "pause": event.data.get("days")}
+        length = lengths.get(hold.kind)
+        expires = event.occurred_at + timedelta(days=length) if length else None
+        if hold.kind == "operator" and "until" in event.data:
+            expires = datetime.fromisoformat(event.data["until"])
+        opened = replace(hold, opened_at=event.occurred_at, expires_at=expires)
+        holds[hold.name] = _both_holds(holds.get(hold.name, hold), opened)
     elif event.type in _RELEASES:
         hold = _named(event, *_RELEASES[event.type])
         hold = holds.get(hold.name, hold)
@@ -534,11 +533,13 @@ def _since_first(a: Suppression, b: Suppression) -> Suppression:
     return min(a, b, key=lambda s: (s.at, s.event_id))
 
 
+_NEVER, _FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
 def _both_holds(a: Hold, b: Hold) -> Hold:
-    released = _latest(a.released_at, b.released_at)
-    if a.opened_at is None or (b.opened_at is not None and b.opened_at > a.opened_at):
-        return replace(b, released_at=released)
-    return replace(a, released_at=released)
+    """The newer of two openings, and of two at the same moment the one that lasts longer; and the latest release."""
+    opened = max(a, b, key=lambda h: (h.opened_at or _NEVER, h.expires_at or _FOREVER))
+    return replace(opened, released_at=_latest(a.released_at, b.released_at))
 
 
 def _latest(a: datetime | None, b: datetime | None) -> datetime | None:

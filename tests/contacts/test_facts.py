@@ -404,3 +404,10 @@ def test_no_topic_of_an_event_disturbs_the_choice(policy: Policy, junk: Any) -> 
 @pytest.mark.parametrize(("name", "zone"), [("Asia/Tokyo", "Asia/Tokyo"), ("Middle/Earth", "UTC"), (None, "UTC")])
 def test_a_zone_that_is_none_is_the_default(policy: Policy, name: str | None, zone: str) -> None:
     assert after([happening("contact.updated", timezone=name)], policy).zone("UTC").key == zone
+
+
+def test_of_two_openings_at_one_moment_the_longer_hold_counts(policy: Policy) -> None:
+    short, long = (happening("contact.paused", at(0), days=days) for days in (3, 30))
+    for order in ([short, long], [long, short]):
+        [hold] = after(order, policy).holds.values()
+        assert hold.expires_at == at(30)
