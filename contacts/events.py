@@ -7,6 +7,7 @@ Exceptions::
 
     ValueError
       InvalidEvent       the event cannot be understood; ``field`` and ``reason`` say why
+        NamesNobody      ... because nobody can tell whose it is
       PartlyUnderstood   some of a request's events cannot; ``events`` are the others
 """
 
@@ -50,6 +51,10 @@ class InvalidEvent(ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class NamesNobody(InvalidEvent):
+    """The event has no identity, and is about no message of ours either."""
 
 
 class PartlyUnderstood(ValueError):

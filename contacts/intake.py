@@ -75,7 +75,8 @@ class Intake:
             now: When it arrived, on the journeys' clock.
 
         Raises:
-            InvalidEvent: It names nobody, or holds what no database can.
+            NamesNobody: Nobody can tell whose it is.
+            InvalidEvent: It holds what no database can.
             sqlalchemy.exc.OperationalError: The database is out of reach; nothing was kept.
         """
         try:
@@ -135,6 +136,7 @@ class Intake:
         once = sa.and_(events.c.source == event.source, events.c.source_id == event.source_id)
         if (await conn.execute(sa.select(events.c.id).where(once))).first() is not None:
             raise _Repeat
+        event = await _with_recipient(conn, event)
         facts = await store.identify(
             conn,
             event.identities,
@@ -270,6 +272,19 @@ def _moves(before: Facts, after: Facts, because: str, now: datetime) -> list[Eve
         )
         for type, name in sorted(changes)
     ]
+
+
+async def _with_recipient(conn: AsyncConnection, event: Event) -> Event:
+    """An event about a message that names nobody is of whoever the message went to."""
+    if event.identities:
+        return event
+    data = event.data
+    message = data.get("provider_id") or data.get("message_id")
+    touch = await store.recipient(conn, event.source, data.get("touch"), message)
+    if touch is None:
+        return event
+    whose = identities(("contact", touch.contact_id))
+    return event.model_copy(update={"identities": whose, "data": {**data, "touch": touch.key}})
 
 
 def _with_address(event: Event, facts: Facts) -> dict[str, Any]:

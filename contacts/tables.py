@@ -34,7 +34,7 @@ inbox = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("events", sa.Integer, nullable=False, server_default="0"),
     sa.Index("inbox_unfinished", "id", postgresql_where=sa.text("status IN ('received', 'failed')")),
-    comment="Verified requests as they came; status received, parsed, ignored or failed",
+    comment="Verified requests as they came; status received, parsed, ignored, nobody or failed",
 )
 
 contacts = sa.Table(
@@ -154,6 +154,7 @@ touches = sa.Table(
     sa.Column("live", JSONB),
     sa.Index("touches_of_contact", "contact_id", "claimed_at"),
     sa.Index("touches_of_journey", "journey", "claimed_at"),
+    sa.Index("touches_at_provider", "provider_id", "provider"),
     sa.Index("touches_waiting", "contact_id", postgresql_where=sa.text("status = 'waiting'")),
     comment="status waiting, claimed, sent, unknown, failed or dropped",
 )
