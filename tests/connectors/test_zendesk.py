@@ -196,7 +196,7 @@ def test_junk_bodies_parse_or_raise_a_value_error(
 
 def test_a_new_ticket() -> None:
     event = only(notice("ticket.created"))
-    assert (event.type, event.source, event.source_id) == ("ticket.opened", "zendesk", "01JEVENT")
+    assert (event.type, event.source, event.source_id) == ("ticket.opened", "zendesk", OPENED_ONCE)
     assert event.occurred_at == datetime(2026, 3, 2, 8, 59, 58, 123456, tzinfo=UTC)
     assert event.data == {"ticket_id": "35", "priority": "urgent"}
     assert who(event) == {("zendesk", "900")}
