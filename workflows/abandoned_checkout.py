@@ -6,7 +6,6 @@ from typing import Any
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
 from workflows.moments import ASKED, IN_TALKS, REPLIED
 
-
 ORDERED = on("custom.stripe_checkout", change="pending")
 """They have ordered by a method that takes days to pay: a purchase, once the money is there."""
 
