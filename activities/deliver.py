@@ -1,5 +1,6 @@
 """One touch: take the gate, render, call the provider, record what came back."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,11 +17,12 @@ from activities.halts import ask_a_person
 from activities.record import write_lines
 from activities.running import RunTime, pulse
 from connectors.base import Accepted, Alert, Directory, LiveFacts, Message, Sender
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, OptedOut, TryAgain, Unknown
 from contacts import outages, store
 from contacts.claims import Claim, Gate
 from contacts.clock import Clock
 from contacts.events import event, identities
+from contacts.facts import Facts
 from contacts.gate import Ask
 from contacts.intake import Intake
 from contacts.specs import Purpose
@@ -198,7 +200,7 @@ class Deliver:
             raise _later(error) from None
         except NeverAgain as error:
             if isinstance(error, BadAddress):
-                await self._suppress(claim, error.reason, time)
+                await self._suppress(claim, error, time)
             return await self._settle(claim, "failed", error.reason, time, request_id=error.request_id)
         except Unknown as error:
             async with self.engine.begin() as conn:
@@ -268,6 +270,7 @@ class Deliver:
                 "journey": request.run.journey,
                 "template": request.template,
                 "due": (request.run.now + timedelta(days=1)).isoformat(),
+                **_by_post(claim.channel, claim.facts),
             },
         )
 
@@ -286,18 +289,36 @@ class Deliver:
             await self.gate.settle(conn, claim.touch_id, status, time.now(), reason=reason, **values)
         return ask.Delivery(status, reason, touch_id=claim.touch_id)
 
-    async def _suppress(self, claim: Claim, reason: str, time: RunTime) -> None:
-        """The provider refused the address itself: that is a bounce, whoever tells us first."""
+    async def _suppress(self, claim: Claim, refusal: BadAddress, time: RunTime) -> None:
+        """The provider refused the address itself: that is a bounce, whoever tells us first.
+
+        Where its owner had opted out there, it is their word: kept as one, a later word of theirs takes it back.
+        """
         now, channel = time.now(), claim.channel
-        bounced = event(
-            "message.bounced",
+        type, said = "message.bounced", {"address": claim.facts.address(channel), "permanent": True}
+        if isinstance(refusal, OptedOut):
+            type, said = "consent.withdrawn", {"purpose": "all", "evidence": f"{refusal.connector}: {refusal.reason}"}
+        refused = event(
+            type,
             source="perennial",
             source_id=f"refused/{claim.touch_id}",
             occurred_at=now,
             identities=identities(("contact", claim.facts.contact_id)),
-            data={"channel": channel, "address": claim.facts.address(channel), "permanent": True, "reason": reason},
+            data={"channel": channel, "reason": refusal.reason, **said},
         )
-        await self.intake.record(bounced, now)
+        await self.intake.record(refused, now)
+
+
+def _by_post(channel: str, facts: Facts) -> dict[str, str]:
+    """What whoever sends a letter or a parcel needs besides the address that says who is meant."""
+    if channel not in ("mail", "gift"):
+        return {}
+    name = facts.get("name") or " ".join(filter(None, (facts.get("first_name"), facts.get("last_name"))))
+    known = {"name": name} if name else {}
+    if place := facts.get("postal_address"):
+        phone = {"phone": facts.get("phone")} if facts.get("phone") else {}
+        known["address"] = json.dumps({**known, **phone, **place})
+    return known
 
 
 def _no_sender(channels: str) -> ApplicationError:

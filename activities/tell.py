@@ -13,6 +13,8 @@ from connectors.base import Sink, Told
 from connectors.errors import ConnectorError, NeverAgain, TryAgain
 from contacts import store, tellings
 from contacts.clock import Clock
+from contacts.facts import outdated
+from contacts.specs import Happening
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,21 @@ class Tell:
 
     @activity.defn(name=ask.TELL)
     async def tell(self, request: ask.TellRequest) -> str:
-        """Tells the system; ``told`` or ``failed``. What may work later is an error, for Temporal to try again."""
+        """Tells the system; ``told`` or ``failed``. What may work later is an error, for Temporal to try again.
+
+        What is over by now is settled without a call: a word on consent that a newer one has taken back, and whatever
+        happened to somebody who was erased.
+        """
         async with self.engine.connect() as conn:
             telling = await tellings.find(conn, request.telling)
             facts = await store.find(conn, telling.event.contact_id)
             known_as = await store.known_as(conn, facts.contact_id)
         event = telling.event
         if facts.erased_at is not None and event.type != "contact.erased":
-            return await self._settle(request, "failed", error="the contact was erased")
+            return await self._settle(request, "told", note="the contact was erased")
+        if outdated(facts, Happening(event.id, event.type, event.occurred_at, event.data)):
+            # The newer word is told as well. Told after it, this one would take its place.
+            return await self._settle(request, "told", note="a newer word is known")
         sink = self.sinks.get(telling.sink)
         if sink is None:
             raise ApplicationError(f"nothing is connected as {telling.sink}", type="NoSink")
@@ -41,7 +50,7 @@ class Tell:
             async with pulse():
                 provider_id = await sink.tell(told)
         except NeverAgain as error:
-            return await self._settle(request, "failed", error=str(error))
+            return await self._settle(request, "failed", note=str(error))
         except ConnectorError as error:
             delay = error.delay if isinstance(error, TryAgain) else None
             category = ApplicationErrorCategory.BENIGN if delay else ApplicationErrorCategory.UNSPECIFIED
@@ -53,11 +62,11 @@ class Tell:
     @activity.defn(name=ask.GIVE_UP_TELLING)
     async def give_up(self, request: ask.TellRequest) -> str:
         """Records that the system could not be told in all that time."""
-        return await self._settle(request, "failed", error="no attempt worked")
+        return await self._settle(request, "failed", note="no attempt worked")
 
     async def _settle(
-        self, request: ask.TellRequest, status: str, *, error: str | None = None, provider_id: str | None = None
+        self, request: ask.TellRequest, status: str, *, note: str | None = None, provider_id: str | None = None
     ) -> str:
         async with self.engine.begin() as conn:
-            await tellings.settle(conn, request.telling, status, self.clock.now(), error=error, provider_id=provider_id)
+            await tellings.settle(conn, request.telling, status, self.clock.now(), error=note, provider_id=provider_id)
         return status

@@ -214,7 +214,9 @@ class Message:
         to: The recipient's address on this channel.
         purpose: ``promotional``, ``lifecycle`` or ``transactional``.
         unsubscribe_url: Where the recipient's one click goes; None for transactional messages.
-        metadata: ``journey``, ``template``, ``due`` (ISO, when a colleague should have acted).
+        metadata: ``journey``, ``template``, ``due`` (ISO, when a colleague should have acted). Of a letter or
+            a gift also ``name`` (the recipient's) and ``address`` (``connectors.postal.PostalAddress`` as JSON), where
+            they are known.
     """
 
     key: str
@@ -266,7 +268,7 @@ class Sender(Protocol):
         """Hands the message over.
 
         Raises:
-            TryAgain, NeverAgain, BadAddress, Unknown: see ``connectors.errors``.
+            TryAgain, NeverAgain, BadAddress, OptedOut, Unknown: see ``connectors.errors``.
         """
 
     async def look_up(self, key: str) -> Accepted | None:

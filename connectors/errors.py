@@ -6,6 +6,7 @@ The tree::
       TryAgain                it surely did not happen; asking again later may work; ``delay`` if the provider named one
       NeverAgain              it surely did not happen and never will like this; ``reason`` says why
         BadAddress            ... because the recipient's address takes no mail; it is suppressed
+          OptedOut            ... by a word of the recipient's, which a later one of theirs takes back
       Unknown                 the call ended without an answer: it may have happened
 
 Reasons are for people and for logs: connectors never put a secret or a whole request into one.
@@ -47,6 +48,10 @@ class NeverAgain(ConnectorError):
 
 class BadAddress(NeverAgain):
     """The recipient's address takes no messages."""
+
+
+class OptedOut(BadAddress):
+    """The recipient has told the provider or the carrier to stop: that is no bounce, but a consent withdrawn."""
 
 
 class Unknown(ConnectorError):

@@ -15,6 +15,7 @@ A connection that fails is tried twice more within two seconds, for a blip shoul
 Nothing else is repeated here: Temporal's retry policy does that, with the provider's delay.
 """
 
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ from pydantic_core import from_json
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from connectors.errors import NeverAgain, TryAgain, Unknown
+
+# They log the address of every call, and some systems want their key, or a person's address, in it.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 

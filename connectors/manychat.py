@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http
 from connectors.base import Accepted, Message, Refused, Reply, Request, Told
 from connectors.credentials import Credentials
-from connectors.errors import BadAddress, NeverAgain, TryAgain
+from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain
 from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -186,7 +186,8 @@ class _Answer(Body):
     ] = None
 
 
-_GONE, _BUSY, _LATE = "no such subscriber", "too many calls", "outside the 24-hour window"
+_GONE, _LEFT, _BUSY = "no such subscriber", "no longer subscribed", "too many calls"
+_LATE = "outside the 24-hour window"
 
 
 def _reason(body: Mapping[str, Any]) -> str:
@@ -196,8 +197,10 @@ def _reason(body: Mapping[str, Any]) -> str:
     number = f"code {code}" if isinstance(code, int | str) and len(str(code)) <= 20 else "no code"
     if "rate limit" in said or "too many" in said:
         return f"{number}, {_BUSY}"
-    if "subscriber" in said and ("not exist" in said or "not found" in said or "unsubscribed" in said):
+    if "subscriber" in said and ("not exist" in said or "not found" in said):
         return f"{number}, {_GONE}"
+    if "subscriber" in said and "unsubscribed" in said:
+        return f"{number}, {_LEFT}"
     if re.search(r"24[ -]?h|outside.*window|message.tag|last interaction", said):
         return f"{number}, {_LATE}"
     return number
@@ -206,6 +209,8 @@ def _reason(body: Mapping[str, Any]) -> str:
 def _fault(reason: str) -> NeverAgain | TryAgain:
     if reason.endswith(_BUSY):
         return TryAgain(ManyChat.name, reason)
+    if reason.endswith(_LEFT):
+        return OptedOut(ManyChat.name, reason)
     return (BadAddress if reason.endswith(_GONE) else NeverAgain)(ManyChat.name, reason)
 
 

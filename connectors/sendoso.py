@@ -38,8 +38,7 @@ class SendosoSettings(Credentials):
         refresh_token: The one that authorizing ended with; a new one here is used from then on.
         token_file: Where the tokens that follow from it are kept; on a disk that all workers share.
         touch_id: The number of the campaign that says what is given.
-        kind: ``egift`` by e-mail, or a parcel whose recipient is asked for the address. A message that comes with a
-            postal address is shipped there.
+        kind: ``egift`` by e-mail, or a parcel: to the postal address a message comes with, else the recipient is asked.
         signing_secret: The webhook endpoint's, ``whsec_...``; several with commas.
     """
 
@@ -149,12 +148,14 @@ class Sendoso:
             **_short("name", asked.get("name"), 100),
             **_short("custom_message", asked.get("card"), 2000),
         }
+        if settings.kind == "egift":
+            return {**shared, **_EGIFT}
         if not asked.get("address"):
-            return {**shared, **(_EGIFT if settings.kind == "egift" else _COLLECT)}
+            return {**shared, **_COLLECT}
         to = address_in(asked, self.name)
         if to.country != "US" and to.phone is None:
-            # Sendoso takes such an order and drops it in silence.
-            raise NeverAgain(self.name, "metadata.address.phone: outside the US the courier needs one")
+            # The courier needs one there. Sendoso takes such an order and drops it in silence, so it is asked for.
+            return {**shared, **_COLLECT}
         return {
             **shared,
             "name": to.name,

@@ -335,6 +335,10 @@ class _Given:
         for ours, theirs in (("first_name", "firstName"), ("last_name", "lastName")):
             if theirs in profile:
                 profile.setdefault(ours, profile.pop(theirs))
+        if (address := profile.pop("address", None)) is not None:
+            # Under its own name it would stay among what journeys are told.
+            place = address if isinstance(address, dict) else {}
+            profile.setdefault("postal_address", {o: str(place[t]) for o, t in _ADDRESS.items() if place.get(t)})
         company = profile.get("company")
         if isinstance(company, dict):
             profile["company"] = company.get("name")
@@ -349,13 +353,13 @@ class _Given:
             else:
                 del profile[kind]
                 self.unusable.append(f"traits.{kind}: {_UNREACHABLE[kind]}")
-        for name in ("topics", "frequency", "preferred_channel"):
+        for name in ("postal_address", "topics", "frequency", "preferred_channel"):
             try:
                 # Traits are the sender's own words: one of ours may mean something else there.
                 self._event("contact.updated", {name: profile.get(name)})
             except InvalidEvent as error:
                 del profile[name]
-                self.unusable.append(f"traits.{name}: {error.reason}")
+                self.unusable.append(f"{error.field.replace('data', 'traits', 1)}: {error.reason}")
         return profile
 
     def _track(self) -> list[Event]:
@@ -409,6 +413,9 @@ class _Given:
     def _alias(self) -> list[Event]:
         return [self._event("contact.merged", {"previous_id": self._call.previous_id})]
 
+
+_ADDRESS = {"line1": "street", "city": "city", "region": "state", "postal_code": "postalCode", "country": "country"}
+"""The parts of an address in our words, and in those of a trait."""
 
 _UNREACHABLE = {
     "email": "not an e-mail address",

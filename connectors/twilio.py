@@ -22,7 +22,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http
 from connectors.base import Accepted, Message, Refused, Reply, Request, key_of, tag_of
 from connectors.credentials import Credentials
-from connectors.errors import BadAddress, NeverAgain
+from connectors.errors import BadAddress, NeverAgain, OptedOut
 from connectors.webhook import Body, one_line_errors, secrets_in
 from contacts.events import Event, InvalidEvent, event, identities, identity
 
@@ -187,7 +187,8 @@ class Twilio:
         except http.Rejected as error:
             code = error.reason.rpartition(" ")[2]
             if code in _NO_SUCH_NUMBER | {OPTED_OUT}:
-                raise BadAddress(self.name, error.reason, request_id=error.request_id) from None
+                refused = OptedOut if code == OPTED_OUT else BadAddress
+                raise refused(self.name, error.reason, request_id=error.request_id) from None
             raise
 
     def _credentials(self) -> str:

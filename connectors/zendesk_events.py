@@ -133,6 +133,7 @@ class _Kind(Body):
 
 class _Detail(Body):
     id: str
+    created_at: Moment | None = None
     requester_id: str | None = None
     status: str = ""
     priority: str | None = None
@@ -149,17 +150,25 @@ class _Notice(Body):
     detail: dict[str, Any] = Field(default_factory=dict)
     event: dict[str, Any] = Field(default_factory=dict)
 
-    def say(self, type: str, who: Sequence[tuple[str, object]], data: Mapping[str, Any]) -> list[Event]:
+    def say(
+        self, type: str, who: Sequence[tuple[str, object]], data: Mapping[str, Any], source_id: str | None = None
+    ) -> list[Event]:
         return [
             event(
                 type,
                 source=SOURCE,
-                source_id=self.id,
+                source_id=source_id or self.id,
                 occurred_at=self.time,
                 identities=identities(*who),
                 data=data,
             )
         ]
+
+    def say_of(self, type: str, detail: "_Detail", at: datetime | None = None, **more: Any) -> list[Event]:
+        """What happened to a ticket, under the id that whoever else tells of it gives it."""
+        ticket = {"ticket_id": detail.id, "priority": (detail.priority or "").lower() or None, **more}
+        source_id = _source_id(type, detail.id, (at or self.time).replace(microsecond=0))
+        return self.say(type, [("zendesk", detail.requester_id)], ticket, source_id)
 
 
 class _Changed(Body):
@@ -194,15 +203,13 @@ def _subscribed(notice: _Notice) -> list[Event]:
     return _READERS[kind](notice, detail)
 
 
-def _ticket(detail: _Detail, **more: Any) -> dict[str, Any]:
-    return {"ticket_id": detail.id, "priority": (detail.priority or "").lower() or None, **more}
-
-
 def _opened(notice: _Notice, detail: _Detail) -> list[Event]:
     # A ticket can be filed as already solved, to log a call. Nobody is waiting on it.
-    if detail.status.upper() in _OVER:
-        return []
-    return notice.say("ticket.opened", [("zendesk", detail.requester_id)], _ticket(detail))
+    return [] if detail.status.upper() in _OVER else notice.say_of("ticket.opened", detail)
+
+
+def _created(notice: _Notice, detail: _Detail) -> list[Event]:
+    return [] if detail.status.upper() in _OVER else notice.say_of("ticket.opened", detail, detail.created_at)
 
 
 def _status_changed(notice: _Notice, detail: _Detail) -> list[Event]:
@@ -210,21 +217,21 @@ def _status_changed(notice: _Notice, detail: _Detail) -> list[Event]:
     was_over, is_over = change.previous.upper() in _OVER, change.current.upper() in _OVER
     if was_over == is_over:
         return []
-    requester = [("zendesk", detail.requester_id)]
     if is_over:
-        return notice.say("ticket.solved", requester, _ticket(detail, status=change.current.lower()))
-    return notice.say("ticket.opened", requester, _ticket(detail, reopened=True))
+        return notice.say_of("ticket.solved", detail, status=change.current.lower())
+    return notice.say_of("ticket.opened", detail, reopened=True)
 
 
 def _withdrawn(notice: _Notice, detail: _Detail) -> list[Event]:
     # Not solved, but over all the same: it must not hold messages back for ever.
-    return notice.say("ticket.solved", [("zendesk", detail.requester_id)], _ticket(detail, status="deleted"))
+    return notice.say_of("ticket.solved", detail, status="deleted")
 
 
 def _rated(notice: _Notice, detail: _Detail) -> list[Event]:
     rating = _Rating.model_validate(notice.event).satisfaction_score
-    answer = {"score": rating.score.lower(), "comment": rating.comment}
-    return notice.say("csat.answered", [("zendesk", detail.requester_id)], _ticket(detail, **answer))
+    answer = {"score": rating.score.lower(), "comment": rating.comment, "ticket_id": detail.id}
+    priority = (detail.priority or "").lower() or None
+    return notice.say("csat.answered", [("zendesk", detail.requester_id)], {**answer, "priority": priority})
 
 
 def _user_created(notice: _Notice, detail: _Detail) -> list[Event]:
@@ -241,7 +248,7 @@ def _user_merged(notice: _Notice, detail: _Detail) -> list[Event]:
 
 
 _READERS = {
-    "ticket.created": _opened,
+    "ticket.created": _created,
     "ticket.undeleted": _opened,
     "ticket.status_changed": _status_changed,
     "ticket.soft_deleted": _withdrawn,

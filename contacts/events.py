@@ -7,6 +7,7 @@ Exceptions::
 
     ValueError
       InvalidEvent       the event cannot be understood; ``field`` and ``reason`` say why
+        NamesNobody      ... because nobody can tell whose it is
       PartlyUnderstood   some of a request's events cannot; ``events`` are the others
 """
 
@@ -23,6 +24,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -50,6 +52,10 @@ class InvalidEvent(ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class NamesNobody(InvalidEvent):
+    """The event has no identity, and is about no message of ours either."""
 
 
 class PartlyUnderstood(ValueError):
@@ -158,6 +164,43 @@ class _Money(_Data):
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=100)]
 
 
+AddressLine = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+class PostalData(BaseModel):
+    """Where a letter or a parcel finds a contact; other fields are left out.
+
+    Attributes:
+        name: As it stands on the envelope, where that is not the contact's own.
+        region: State, province or county, where the country's addresses have one.
+        country: ISO 3166, two letters.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: AddressLine | None = None
+    line1: AddressLine
+    line2: AddressLine | None = None
+    city: AddressLine
+    region: AddressLine | None = None
+    postal_code: AddressLine | None = None
+    country: Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, data: Any) -> Any:
+        # Forms send every field they have.
+        blank = (None, "")
+        return {k: v for k, v in data.items() if v not in blank} if isinstance(data, dict) else data
+
+    @field_validator("country")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError("must be a country's two letters by ISO 3166, such as DE")
+        return value
+
+
 class ContactData(_Data):
     """``contact.identified`` and ``contact.updated``: traits as the sender knows them.
 
@@ -175,6 +218,7 @@ class ContactData(_Data):
     company: str | None = None
     timezone: str | None = None
     locale: str | None = None
+    postal_address: PostalData | None = None
     topics: Annotated[list[Slug], Field(max_length=50)] | None = None
     frequency: Literal["as_it_comes", "weekly", "monthly"] | None = None
     preferred_channel: (
@@ -306,6 +350,8 @@ def _on_scale(text: str, *, lowest: int, neutral: int, good: int, highest: int) 
 
 
 class ConversationData(_Data):
+    """``rep``: who of ours talks to them; none while only the contact has written."""
+
     rep: str | None = None
 
 

@@ -24,7 +24,7 @@ MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
 PROFILE_FIELDS = (
     "email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale",
-    "topics", "frequency", "preferred_channel",
+    "postal_address", "topics", "frequency", "preferred_channel",
 )  # fmt: skip
 
 
@@ -35,8 +35,17 @@ def with_mood(type: str, mood: str) -> str:
 
 def address_kind(channel: str) -> str:
     """The profile field, and the kind of identity, that a channel's addresses are."""
+    return _ADDRESSES.get(channel, channel)
+
+
+_ADDRESSES = {
+    **{"sms": "phone", "social": "manychat", "chat": "intercom"},
     # What a colleague carries out needs no address of its own: the e-mail address says who is meant.
-    return {"sms": "phone", "call": "email", "note": "email", "gift": "email", "mail": "email"}.get(channel, channel)
+    **{"call": "email", "note": "email", "gift": "email", "mail": "email"},
+}
+
+ADDRESSES = frozenset(map(address_kind, CHANNELS))
+"""Kinds of identity that are addresses: whoever an event names by one can be reached there."""
 
 
 @dataclass(frozen=True)
@@ -292,41 +301,60 @@ def _profile(facts: Facts, event: Happening) -> Facts:
     return replace(facts, profile=_joined(facts.profile, {**came_with, **said}, _weightier))
 
 
+def words(event: Happening) -> tuple[Consent, ...]:
+    """The contact's own words on channels and purposes in an event that is about nothing else."""
+
+    def said(channel: str, purpose: Purpose, granted: bool, evidence: str) -> list[Consent]:
+        named = CHANNELS if channel == "all" else (channel,)
+        return [Consent(name, purpose, granted, event.occurred_at, event.id, evidence) for name in named]
+
+    purpose = event.data.get("purpose")
+    purposes: tuple[Purpose, ...] = MARKETING if purpose in (None, "all") else (purpose,)
+    found: list[Consent] = []
+    if event.type in ("consent.granted", "consent.withdrawn"):
+        evidence = str(event.data.get("evidence") or event.type)
+        for purpose in purposes:
+            found += said(event.data["channel"], purpose, event.type == "consent.granted", evidence)
+    elif event.type == "message.unsubscribed":
+        for purpose in purposes:
+            found += said(str(event.data.get("channel", "email")), purpose, False, "unsubscribed")
+    elif event.type == "message.complained":
+        for purpose in MARKETING:
+            found += said("all", purpose, False, "complained")
+    return tuple(found)
+
+
+def outdated(facts: Facts, event: Happening) -> bool:
+    """Whether newer words of the contact than the event's are known.
+
+    A yes is outdated as a whole by a newer word on any part of it, a no only by newer words on all of it: whoever goes
+    by the rest must write less rather than more.
+    """
+    said = words(event)
+    newer = [(known := facts.consent(w.channel, w.purpose)) is not None and known.outweighs(w) for w in said]
+    return any(newer) if any(w.granted for w in said) else bool(newer) and all(newer)
+
+
 def _consent(facts: Facts, event: Happening, policy: Policy) -> Facts:
     consents = dict(facts.consents)
 
-    def put(channel: str, purpose: Purpose, granted: bool, evidence: str) -> None:
-        for name in CHANNELS if channel == "all" else (channel,):
-            new = Consent(name, purpose, granted, event.occurred_at, event.id, evidence)
-            old = consents.get(f"{name}/{purpose}")
-            if old is None or new.outweighs(old):
-                consents[f"{name}/{purpose}"] = new
+    def put(new: Consent) -> None:
+        old = consents.get(f"{new.channel}/{new.purpose}")
+        if old is None or new.outweighs(old):
+            consents[f"{new.channel}/{new.purpose}"] = new
 
-    def purposes(value: Any) -> tuple[Purpose, ...]:
-        return MARKETING if value in (None, "all") else (value,)
-
-    if event.type in ("consent.granted", "consent.withdrawn"):
-        granted = event.type == "consent.granted"
-        for purpose in purposes(event.data.get("purpose")):
-            put(event.data["channel"], purpose, granted, str(event.data.get("evidence") or event.type))
-    elif event.type == "message.unsubscribed":
-        for purpose in purposes(event.data.get("purpose")):
-            put(str(event.data.get("channel", "email")), purpose, False, "unsubscribed")
-    elif event.type == "message.complained":
-        for purpose in MARKETING:
-            put("all", purpose, False, "complained")
+    for word in words(event):
+        put(word)
     stated = event.data.get(policy.consent.stated.get(event.type, ""))
     for channel, given in stated.items() if isinstance(stated, Mapping) else ():
         # A field nobody could mean as a consent gives none; the event counts all the same.
         for purpose in MARKETING if channel in CHANNELS and isinstance(given, list | tuple) else ():
             if purpose in given:
-                put(channel, purpose, True, str(event.data.get("evidence") or event.type))
+                evidence = str(event.data.get("evidence") or event.type)
+                put(Consent(channel, purpose, True, event.occurred_at, event.id, evidence))
     for purpose in policy.consent.implied.get(event.type, ()):
         for channel in policy.consent.implied_channels:
-            implied = Consent(channel, purpose, True, event.occurred_at, event.id, event.type, implied=True)
-            old = consents.get(f"{channel}/{purpose}")
-            if old is None or implied.outweighs(old):
-                consents[f"{channel}/{purpose}"] = implied
+            put(Consent(channel, purpose, True, event.occurred_at, event.id, event.type, implied=True))
     return replace(facts, consents=consents)
 
 

@@ -15,8 +15,11 @@ CLOSES = ("conversation.ended", "meeting.completed")
 
 
 async def acknowledge(conn: AsyncConnection, contact_id: str, event: Happening, now: datetime) -> None:
-    """Marks the contact's open hand-offs as taken, if the event shows that a person took them."""
-    if event.type not in ANSWERS:
+    """Marks the contact's open hand-offs as taken, if the event shows that a person took them.
+
+    A conversation without a ``rep`` is the contact writing to us: it holds promotion back, and nobody has answered yet.
+    """
+    if event.type not in ANSWERS or (event.type == "conversation.started" and not event.data.get("rep")):
         return
     waiting = [
         handoffs.c.contact_id == contact_id,

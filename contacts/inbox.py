@@ -4,19 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
+from urllib.parse import unquote_plus
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts.events import Event, PartlyUnderstood
+from contacts.events import Event, NamesNobody, PartlyUnderstood
 from contacts.intake import Intake
 from contacts.tables import inbox, tokens
 
 log = structlog.get_logger()
 
-_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+_SECRET_HEADERS = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "x-api-key", "x-make-apikey", "x-perennial-secret"}
+)
+_SECRET_PARAMETERS = ("key", "token", "secret", "password")
+"""How the names of parameters end whose values let in whoever knows them. No ``parse`` looks at those."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Inbox:
     ) -> Outcome:
         """Stores a verified request, parses it and records its events.
 
+        It is kept as it came, but for what lets in whoever knows it: secrets in headers and in the address.
         What cannot be parsed stays with its error and can be retried after a fix; the sender need not care.
 
         Args:
@@ -71,7 +78,7 @@ class Inbox:
                     connector=connector,
                     received_at=now,
                     method=method,
-                    url=url,
+                    url=_without_secrets(url),
                     headers=kept,
                     body=body,
                     status="received",
@@ -88,7 +95,12 @@ class Inbox:
             return list((await conn.execute(left.order_by(inbox.c.id))).scalars())
 
     async def understand(self, inbox_id: int, parse: Callable[[], Sequence[Event]], now: datetime) -> Outcome:
-        """Parses a stored request and records its events; safe to repeat, since every event is recorded once."""
+        """Parses a stored request and records its events; safe to repeat, since every event is recorded once.
+
+        A request is ``nobody`` where all that is wrong is that nobody can tell whose its events are: no fix will change
+        that. But what is known of a message may be recorded a moment after its provider speaks of it, so the first
+        reading leaves such a request ``received``, and it is read once more.
+        """
         problems: list[Exception] = []
         found: Sequence[Event] = ()
         try:
@@ -105,14 +117,26 @@ class Inbox:
                 # The rest of the request is not to blame.
                 problems.append(problem)
         error = _one_line(problems[0]) if problems else None
-        if error:
+        values: dict[str, Any] = {"status": "parsed" if found else "ignored", "error": error, "events": len(found)}
+        if problems and all(isinstance(problem, NamesNobody) for problem in problems):
+            values["status"] = sa.case((inbox.c.received_at >= now, "received"), else_="nobody")
+        elif problems:
+            values["status"] = "failed"
             log.warning("inbox.not_understood", inbox=inbox_id, error=error)
-        status = "failed" if error else ("parsed" if found else "ignored")
         async with self.intake.engine.begin() as conn:
-            await conn.execute(
-                sa.update(inbox).where(inbox.c.id == inbox_id).values(status=status, error=error, events=len(found))
-            )
+            await conn.execute(sa.update(inbox).where(inbox.c.id == inbox_id).values(values))
         return Outcome(inbox_id, len(found), error)
+
+
+def _without_secrets(url: str) -> str:
+    address, mark, query = url.partition("?")
+    return address + mark + "&".join(map(_masked, query.split("&")))
+
+
+def _masked(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    secret = unquote_plus(name).strip().lower().endswith(_SECRET_PARAMETERS)
+    return f"{name}{equals}***" if secret and equals else parameter
 
 
 async def _use(conn: AsyncConnection, source: str, token: str, body: bytes, now: datetime) -> None:

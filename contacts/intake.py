@@ -15,7 +15,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 from contacts import breaker, handoffs, journal, runs, segments, store, tellings
 from contacts import facts as facts_module
 from contacts.events import Event, InvalidEvent, event, identities
-from contacts.facts import Facts, address_kind
+from contacts.facts import ADDRESSES, Facts, address_kind
 from contacts.lifecycle import standing
 from contacts.policy import Policy
 from contacts.routing import Plan, route
@@ -75,7 +75,8 @@ class Intake:
             now: When it arrived, on the journeys' clock.
 
         Raises:
-            InvalidEvent: It names nobody, or holds what no database can.
+            NamesNobody: Nobody can tell whose it is.
+            InvalidEvent: It holds what no database can.
             sqlalchemy.exc.OperationalError: The database is out of reach; nothing was kept.
         """
         try:
@@ -135,6 +136,7 @@ class Intake:
         once = sa.and_(events.c.source == event.source, events.c.source_id == event.source_id)
         if (await conn.execute(sa.select(events.c.id).where(once))).first() is not None:
             raise _Repeat
+        event = await _with_recipient(conn, event)
         facts = await store.identify(
             conn,
             event.identities,
@@ -162,9 +164,11 @@ class Intake:
         )
         if stored.first() is None:
             raise _Repeat
-        data = {**happened, "type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat()}
+        told = {name: value for name, value in happened.items() if name != "postal_address"}
+        data = {**told, "type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat()}
         await journal.write(conn, journal.Entry(now, facts.contact_id, "event", data=data))
-        addresses = {i.kind: i.value for i in event.identities if i.kind in ("email", "phone")}
+        # Of several of a kind the first counts: those after it are what else the contact was once known by.
+        addresses = {i.kind: i.value for i in reversed(event.identities) if i.kind in ADDRESSES}
         return facts, Happening(event_id, event.type, event.occurred_at, happened, addresses)
 
     async def _tell_holds(
@@ -270,6 +274,19 @@ def _moves(before: Facts, after: Facts, because: str, now: datetime) -> list[Eve
         )
         for type, name in sorted(changes)
     ]
+
+
+async def _with_recipient(conn: AsyncConnection, event: Event) -> Event:
+    """An event about a message that names nobody is of whoever the message went to."""
+    if event.identities:
+        return event
+    data = event.data
+    message = data.get("provider_id") or data.get("message_id")
+    touch = await store.recipient(conn, event.source, data.get("touch"), message)
+    if touch is None:
+        return event
+    whose = identities(("contact", touch.contact_id))
+    return event.model_copy(update={"identities": whose, "data": {**data, "touch": touch.key}})
 
 
 def _with_address(event: Event, facts: Facts) -> dict[str, Any]:

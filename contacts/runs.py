@@ -25,13 +25,16 @@ CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
 
 
+_PRIVATE = ("email", "phone", "first_name", "last_name", "postal_address")
+
+
 def envelope(event: Happening) -> dict[str, Any]:
     """An event as a run is told of it: plain JSON, so that it always decodes.
 
     Names and addresses stay behind: a run has no use for them, and Temporal keeps its histories for long.
     """
     # Only of a contact is a name personal; a milestone or a date has one too, and a wait may ask for it.
-    private = PROFILE_FIELDS if event.type.startswith("contact.") else ("email", "phone", "first_name", "last_name")
+    private = PROFILE_FIELDS if event.type.startswith("contact.") else _PRIVATE
     return {
         "id": event.id,
         "type": event.type,

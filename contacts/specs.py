@@ -90,7 +90,7 @@ def on(*types: str, **match: Any) -> Condition:
 
 @dataclass(frozen=True)
 class Happening:
-    """A stored event, as the pure half sees it. ``addresses``: ``email`` and ``phone`` among its identities."""
+    """A stored event, as the pure half sees it. ``addresses``: the identities that are addresses, by kind."""
 
     id: str
     type: str
@@ -195,6 +195,8 @@ class Reentry:
     def __str__(self) -> str:
         if self.gap is None:
             return "once"
+        if 0 < self.gap.total_seconds() < 86_400:
+            return f"once in {self.gap.total_seconds() / 60:g} minutes"
         return f"once in {self.gap.days} days" if self.gap else "always"
 
 
@@ -203,9 +205,9 @@ def once() -> Reentry:
     return Reentry(None)
 
 
-def once_per(*, days: float) -> Reentry:
-    """At most once in so many days, counted from entry to entry."""
-    return Reentry(timedelta(days=days))
+def once_per(*, days: float = 0, minutes: float = 0) -> Reentry:
+    """At most once in so long a time, counted from entry to entry."""
+    return Reentry(timedelta(days=days, minutes=minutes))
 
 
 def always() -> Reentry:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import journal, runs, tables
-from contacts.events import Identity, InvalidEvent
+from contacts.events import Identity, InvalidEvent, NamesNobody
 from contacts.facts import Facts, merge
 from contacts.identity import Owner, Resolution, resolve
 from contacts.tables import contacts, identities
@@ -101,6 +101,20 @@ async def known_as(conn: AsyncConnection, contact_id: str) -> list[Identity]:
     return [Identity(*row) for row in await conn.execute(mine.order_by(identities.c.since, identities.c.value))]
 
 
+async def recipient(conn: AsyncConnection, provider: str, touch: object, message: object) -> Any | None:
+    """The touch a provider speaks of, with its ``key`` and ``contact_id``; None where it has sent none such.
+
+    Args:
+        provider: Whoever speaks: of what others have sent, nobody is asked.
+        touch: The touch's key, if it is named.
+        message: Else the provider's own name for the message.
+    """
+    touches = tables.touches
+    named = touches.c.key == str(touch) if touch else touches.c.provider_id == str(message)
+    query = sa.select(touches.c.key, touches.c.contact_id).where(touches.c.provider == provider, named)
+    return (await conn.execute(query.limit(1))).one_or_none() if touch or message else None
+
+
 async def save(conn: AsyncConnection, facts: Facts) -> None:
     """Writes a locked contact's facts back."""
     document = _FACTS.dump_python(facts, mode="json")
@@ -113,10 +127,11 @@ async def identify(
     """Finds or creates the contact the identities name, joins those they prove to be one, and locks the result.
 
     Raises:
-        InvalidEvent: There is no identity, or ``contact`` names nobody.
+        NamesNobody: There is no identity.
+        InvalidEvent: ``contact`` names nobody.
     """
     if not given:
-        raise InvalidEvent("identities", "none that can name a contact")
+        raise NamesNobody("identities", "none that can name a contact")
     # Two events that name a new person at the same moment must not make two contacts. An id of ours names nobody new,
     # and whoever holds the contact's row records events by it: they must not wait for each other.
     await lock_names(conn, (f"{i.kind}:{i.value}" for i in given if i.kind != "contact"))

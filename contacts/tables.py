@@ -36,7 +36,7 @@ inbox = sa.Table(
     sa.Column("events", sa.Integer, nullable=False, server_default="0"),
     sa.Index("inbox_unfinished", "id", postgresql_where=sa.text("status IN ('received', 'failed')")),
     sa.Index("inbox_received", "received_at", "status"),
-    comment="Verified requests as they came; status received, parsed, ignored or failed",
+    comment="Verified requests as they came; status received, parsed, ignored, nobody or failed",
 )
 
 contacts = sa.Table(
@@ -174,6 +174,7 @@ touches = sa.Table(
     sa.Column("live", JSONB),
     sa.Index("touches_of_contact", "contact_id", "claimed_at"),
     sa.Index("touches_of_journey", "journey", "claimed_at"),
+    sa.Index("touches_at_provider", "provider_id", "provider"),
     sa.Index("touches_waiting", "contact_id", postgresql_where=sa.text("status = 'waiting'")),
     sa.Index("touches_claimed", "claimed_at", postgresql_where=sa.text("status = 'claimed'")),
     sa.Index("touches_settled", "settled_at", "status", postgresql_where=sa.text("settled_at IS NOT NULL")),

@@ -39,7 +39,7 @@ async def again(conn: AsyncConnection, which: Sequence[sa.ColumnElement[bool]], 
 async def settle(
     conn: AsyncConnection, telling_id: int, status: str, now: datetime, *, error: str | None, provider_id: str | None
 ) -> None:
-    """Records how a telling ended: ``told`` or ``failed``."""
+    """Records how a telling ended: ``told`` or ``failed``; ``error`` says why it failed, or needed no call."""
     values = {"status": status, "settled_at": now, "error": error, "provider_id": provider_id}
     await conn.execute(sa.update(tellings).where(tellings.c.id == telling_id).values(values))
 

@@ -38,7 +38,10 @@ class HandoffLine:
 
 @dataclass(frozen=True)
 class InboxLine:
-    """A stored request in a list. ``status``: ``received``, ``parsed``, ``ignored`` or ``failed``."""
+    """A stored request in a list. ``status``: ``received``, ``parsed``, ``ignored``, ``nobody`` or ``failed``.
+
+    ``nobody``: it is understood, and nobody can tell whose it is.
+    """
 
     inbox_id: int
     connector: str

@@ -6,13 +6,16 @@ from typing import Any
 from workflows.base import PROMOTIONAL, Journey, days, journey, on, once
 from workflows.moments import ASKED, IN_TALKS, REPLIED
 
+ORDERED = on("custom.stripe_checkout", change="pending")
+"""They have ordered by a method that takes days to pay: a purchase, once the money is there."""
+
 
 @journey(
     trigger=on("checkout.started", "checkout.expired"),
     audience="contacts who allow marketing e-mail and left a checkout open",
     goal="the contact finishes the purchase, or tells us what was in the way",
     success=on("purchase.completed"),
-    exits=[ASKED, REPLIED, IN_TALKS, on("meeting.booked")],
+    exits=[ORDERED, ASKED, REPLIED, IN_TALKS, on("meeting.booked")],
     owner="sales",
     purpose=PROMOTIONAL,
     reentry=once(),

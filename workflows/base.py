@@ -62,7 +62,7 @@ CARRY_ON_AFTER = 500
 """History events after which a run moves to a fresh history at the end of its stage: replay stays below a second."""
 
 HANDOFF_ANSWERED = on("handoff.acknowledged", "conversation.started")
-"""What a run hears when a person has taken a hand-off."""
+"""What a run hears when a person has taken a hand-off; a conversation counts only once a person of ours is in it."""
 
 _KEEP_SEEN = 1000
 _KEEP_HEARD = 500
@@ -275,6 +275,8 @@ class Journey:
             owner: Who takes it; the policy's owner of hand-offs if not given.
         """
         handoff_id = str(workflow.uuid4())
+        # Asked once and here: a run that handed over before this was so goes on as it began.
+        of_ours = workflow.patched("handoff-answered-by-a-rep")
         occurred = because_at or self.entry.occurred_at
         request = ask.HandOffRequest(self._ref(), handoff_id, reason, occurred, owner, self._lines())
         done = await self._execute(ask.HAND_OFF, request, ask.HandOffDone, f"hand over: {reason}")
@@ -283,8 +285,8 @@ class Journey:
         for reminder in range(1, done.reminders + 2):
             await self._note(end, f"waits for {done.owner} to take the hand-off")
             answer = f"until {end:%d %b %H:%M} for {done.owner} to answer"
-            await self._until(lambda: self._answer(handoff_id) is not None, end, answer)
-            if (who := self._answer(handoff_id)) is not None:
+            await self._until(lambda: self._answer(handoff_id, of_ours) is not None, end, answer)
+            if (who := self._answer(handoff_id, of_ours)) is not None:
                 self._tell(f"taken by {who}")
                 if handoff_id in self.state.acknowledged:
                     taken = ask.AcknowledgeRequest(self._ref(), handoff_id, who, self._lines())
@@ -464,11 +466,13 @@ class Journey:
         n = self._matching(conditions)
         return None if n is None else _heard(self.state.heard.pop(n))
 
-    def _answer(self, handoff_id: str) -> str | None:
+    def _answer(self, handoff_id: str, of_ours: bool) -> str | None:
         if handoff_id in self.state.acknowledged:
             return self.state.acknowledged[handoff_id]
         for event in self.state.heard:
             data = event.get("data") or {}
+            if of_ours and event["type"] == "conversation.started" and not data.get("rep"):
+                continue
             if HANDOFF_ANSWERED.matches(event["type"], data) and data.get("handoff_id", handoff_id) == handoff_id:
                 return str(data.get("by") or data.get("rep") or "somebody")
         return None

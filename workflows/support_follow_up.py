@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from workflows.base import LIFECYCLE, Journey, always, days, journey, on
+from workflows.base import LIFECYCLE, Journey, days, journey, on, once_per
 from workflows.moments import REPLIED
 
 UNHAPPY = on("csat.answered", mood="bad")
@@ -18,7 +18,8 @@ UNHAPPY = on("csat.answered", mood="bad")
     exits=[on("ticket.opened"), on("conversation.started"), REPLIED],
     owner="support",
     purpose=LIFECYCLE,
-    reentry=always(),
+    # A help desk that is heard and asked may tell of one solution twice, seconds apart.
+    reentry=once_per(minutes=10),
     max_run=days(21),
     review_by=date(2027, 5, 1),
     key="ticket_id",

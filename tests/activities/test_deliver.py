@@ -9,7 +9,8 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
 from connectors.errands import Errands
-from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
+from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain, Unknown
+from connectors.postal import address_in
 from connectors.recording import Alerted, LookedUp, Recording, Sent, Tasked
 from contacts import pauses, tables
 from contacts.claims import Gate
@@ -137,6 +138,62 @@ async def test_a_bad_address_is_not_written_to_again(house: House, attempt: Acti
     delivery = await attempt.run(house.deliver.deliver, second)
     assert (delivery.status, delivery.reason) == ("dropped", "suppressed")
     assert len(house.calls(Sent)) == 1
+
+
+async def test_who_has_opted_out_there_is_not_written_to_until_they_ask_for_it(
+    house: House, attempt: ActivityEnvironment
+) -> None:
+    house.outside.fail(OptedOut("recording", "400 21610"))
+    assert (await attempt.run(house.deliver.deliver, house.touch())).status == "failed"
+    [word] = [row for row in await house.rows(tables.events) if row.type == "consent.withdrawn"]
+    assert word.data["evidence"] == "recording: 400 21610"
+    later = MORNING + timedelta(days=3)
+    second = house.touch("welcome_second", key=f"{house.run.run_id}/deepen/2", at=later)
+    delivery = await attempt.run(house.deliver.deliver, second)
+    assert (delivery.status, delivery.reason) == ("dropped", "consent_withdrawn")
+    await house.tell("consent.granted", at=later, channel="email", evidence="START")
+    third = house.touch("welcome_second", key=f"{house.run.run_id}/deepen/3", at=later)
+    assert (await attempt.run(house.deliver.deliver, third)).status == "sent"
+
+
+async def test_a_consent_does_not_bring_a_dead_address_back(house: House, attempt: ActivityEnvironment) -> None:
+    house.outside.fail(BadAddress("recording", "no such mailbox"))
+    await attempt.run(house.deliver.deliver, house.touch())
+    later = MORNING + timedelta(days=3)
+    await house.tell("consent.granted", at=later, channel="email", evidence="a form")
+    second = house.touch("welcome_second", key=f"{house.run.run_id}/deepen/2", at=later)
+    delivery = await attempt.run(house.deliver.deliver, second)
+    assert (delivery.status, delivery.reason) == ("dropped", "suppressed")
+
+
+PLACE = {"line1": "Hauptstr. 1", "city": "Berlin", "postal_code": "10115", "country": "DE"}
+
+
+@pytest.mark.parametrize(("channel", "template"), [("gift", "gift_first_value"), ("mail", "letter_thank_you")])
+async def test_what_goes_by_post_says_where_to(
+    house: House, attempt: ActivityEnvironment, channel: str, template: str
+) -> None:
+    await house.tell("contact.updated", last_name="Ash", phone="+4930901820", postal_address=PLACE)
+    parcels = Recording.on(channel, idempotent=True)
+    deliver = replace(house.deliver, senders={channel: parcels})
+    await attempt.run(deliver.deliver, house.touch(template, channel=channel, purpose="lifecycle"))
+    [message] = parcels.delivered
+    assert message.metadata["name"] == "Alice Ash"
+    to = address_in(message.metadata, "tests")
+    assert (to.name, to.phone) == ("Alice Ash", "+4930901820")
+    assert (to.line1, to.city, to.postal_code, to.country) == tuple(PLACE.values())
+
+
+async def test_nothing_but_what_goes_by_post_says_where_somebody_lives(
+    house: House, attempt: ActivityEnvironment
+) -> None:
+    await house.tell("contact.updated", postal_address={**PLACE, "name": "Alice in the office"})
+    await attempt.run(house.deliver.deliver, house.touch())
+    [message] = house.outside.delivered
+    assert message.metadata.keys() == {"journey", "template", "due"}
+    kept = [*await house.rows(tables.journal), *await house.rows(tables.dispatches)]
+    assert "Hauptstr" not in str(kept)
+    assert "Hauptstr" in str(await house.rows(tables.events))
 
 
 async def test_settled_is_settled(house: House, attempt: ActivityEnvironment) -> None:

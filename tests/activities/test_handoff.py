@@ -105,6 +105,16 @@ async def test_reminders_and_then_a_review(house: House, attempt: ActivityEnviro
     assert len(await house.told("review")) == 1
 
 
+@pytest.mark.parametrize(("said", "by"), [({}, []), ({"rep": ""}, []), ({"rep": "Mia"}, ["Mia"])])
+async def test_a_contact_who_merely_writes_holds_promotion_and_is_no_answer(
+    house: House, attempt: ActivityEnvironment, said: dict[str, str], by: list[str]
+) -> None:
+    await attempt.run(house.hand_off.hand_off, asked(house))
+    await house.tell("conversation.started", conversation_id="c-1", **said)
+    assert [line["by"] for line in await house.told("ack")] == by
+    assert "conversation:c-1" in [line["reason"] for line in await house.told("hold")]
+
+
 async def test_acknowledged_once(house: House, attempt: ActivityEnvironment) -> None:
     await attempt.run(house.hand_off.hand_off, asked(house))
     later = replace(house.run, now=MORNING + timedelta(minutes=5))

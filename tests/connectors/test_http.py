@@ -1,6 +1,7 @@
 """What each way a call can fail becomes."""
 
 import asyncio
+import logging
 from datetime import timedelta
 
 import httpx
@@ -162,3 +163,14 @@ async def test_calls_at_once_count_their_tries_apart() -> None:
     vendors = [Vendor(httpx.ConnectError("refused")) for _ in range(5)]
     await asyncio.gather(*(failure(vendor, idempotent=False) for vendor in vendors))
     assert [vendor.asked for vendor in vendors] == [3] * 5
+
+
+async def test_no_call_is_logged_with_its_address(caplog: pytest.LogCaptureFixture) -> None:
+    """Even where a process logs everything: some systems want their key in the address."""
+    caplog.set_level(logging.DEBUG)
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json={"id": "1"}))
+    async with httpx.AsyncClient(transport=transport) as client:
+        request = client.build_request("GET", f"https://api.example.com/things?api_key={TOKEN}")
+        await http.call(client, PROVIDER, request, Thing, idempotent=True)
+    assert TOKEN not in caplog.text
+    assert [logging.getLogger(name).level for name in ("httpx", "httpcore")] == [logging.WARNING] * 2

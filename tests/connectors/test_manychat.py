@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connectors import http
 from connectors.base import Accepted, Message, Refused, Replies, Request, Sender, Sink, Source, Told
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, OptedOut, TryAgain, Unknown
 from connectors.manychat import LONGEST_TEXT, ManyChat, ManyChatSettings
 from contacts.events import Event, identities
 
@@ -238,6 +238,7 @@ async def test_what_cannot_be_sent_is_said_before_any_call(
         ("Message cannot be sent: 24 hour window of alice@example.com", NeverAgain, "outside the 24-hour window"),
         ("This message is sent outside of allowed window", NeverAgain, "outside the 24-hour window"),
         ("Subscriber does not exist", BadAddress, "no such subscriber"),
+        ("Subscriber has unsubscribed", OptedOut, "no longer subscribed"),
         ("Rate limit exceeded", TryAgain, "too many calls"),
         ("Validation error for alice@example.com", NeverAgain, "code 3011"),
     ],

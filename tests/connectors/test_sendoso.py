@@ -122,8 +122,8 @@ async def test_a_parcel_whose_address_is_asked_for(tmp_path: Path) -> None:
 
 
 @respx.mock
-async def test_a_parcel_to_an_address(sendoso: Sendoso) -> None:
-    vendor = Vendor()
+async def test_a_parcel_to_an_address(tmp_path: Path) -> None:
+    vendor, sendoso = Vendor(), made(tmp_path, kind="collect_address")
     await sendoso.send(replace(GIFT, metadata={"address": json.dumps(ADDRESS)}))
     abroad = {**ADDRESS, "country": "DE", "region": None, "phone": "+49 30 901820"}
     await sendoso.send(replace(GIFT, metadata={"address": json.dumps(abroad)}))
@@ -132,6 +132,23 @@ async def test_a_parcel_to_an_address(sendoso: Sendoso) -> None:
     assert (home["state"], home["zip"], home["country"], home["confirm_address"]) == ("IL", "62701", "US", False)
     assert "mobile_no" not in home
     assert (far["country"], far["state"], far["mobile_no"]) == ("DE", "", 4930901820)
+
+
+@respx.mock
+async def test_a_parcel_abroad_without_a_phone_is_asked_for(tmp_path: Path) -> None:
+    vendor = Vendor()
+    abroad = replace(GIFT, metadata={"address": json.dumps({**ADDRESS, "country": "DE"})})
+    await made(tmp_path, kind="collect_address").send(abroad)
+    [gift] = vendor.gifts
+    assert (gift["no_address"], "city" in gift) == (True, False)
+
+
+@respx.mock
+async def test_an_egift_stays_one_though_the_address_is_known(sendoso: Sendoso) -> None:
+    vendor = Vendor()
+    await sendoso.send(replace(GIFT, metadata={"address": json.dumps(ADDRESS)}))
+    [gift] = vendor.gifts
+    assert (gift["via"], "city" in gift) == ("single_email_address", False)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +160,7 @@ async def test_a_parcel_to_an_address(sendoso: Sendoso) -> None:
         (GIFT, {"touch_id": None}, "SENDOSO_TOUCH_ID"),
         (replace(GIFT, metadata={"name": "n" * 101}), {}, "name is longer than 100"),
         (replace(GIFT, metadata={"card": "c" * 2001}), {}, "custom_message is longer than 2000"),
-        (replace(GIFT, metadata={"address": "{}"}), {}, "metadata.address.name"),
-        (replace(GIFT, metadata={"address": json.dumps({**ADDRESS, "country": "DE"})}), {}, "metadata.address.phone"),
+        (replace(GIFT, metadata={"address": "{}"}), {"kind": "collect_address"}, "metadata.address.name"),
         (GIFT, {"client_id": None}, "SENDOSO_CLIENT_ID"),
         (GIFT, {"client_secret": None}, "SENDOSO_CLIENT_SECRET"),
         (GIFT, {"refresh_token": None}, "SENDOSO_REFRESH_TOKEN"),

@@ -175,7 +175,29 @@ class TestIdentify:
         reading = read("identify", userId="1", traits={name: value, "firstName": "Alice"})
         [event] = reading.events
         assert event.data == {"first_name": "Alice"}
-        assert reading.remarks[0].reason.startswith(f"traits.{name}: ")
+        assert reading.remarks[0].reason.startswith(f"traits.{name}")
+
+    def test_where_somebody_lives_is_a_postal_address(self) -> None:
+        place = {"street": " Hauptstr. 1 ", "city": "Berlin", "state": "", "postalCode": 10115, "country": "de", "x": 1}
+        data = only("identify", userId="1", traits={"address": place}).data
+        where = {"line1": "Hauptstr. 1", "city": "Berlin", "postal_code": "10115", "country": "DE"}
+        assert data == {"postal_address": where}
+
+    @pytest.mark.parametrize(
+        ("address", "where"),
+        [
+            ({"city": "Berlin", "country": "DE"}, "line1"),
+            ({"street": "Hauptstr. 1", "city": "Berlin", "country": "Germany"}, "country"),
+            ({"street": "Hauptstr. 1", "city": "Berlin", "country": "UK"}, "country"),
+            ("Hauptstr. 1, Berlin", "line1"),
+            ([], "line1"),
+        ],
+    )
+    def test_an_address_no_letter_finds_is_left_out_and_reported(self, address: object, where: str) -> None:
+        reading = read("identify", userId="1", traits={"address": address, "firstName": "Alice"})
+        [event] = reading.events
+        assert event.data == {"first_name": "Alice"}
+        assert [r.reason.partition(": ")[0] for r in reading.remarks] == [f"traits.postal_address.{where}"]
 
     def test_a_wish_that_is_one_is_kept(self) -> None:
         wish = {"frequency": "weekly", "topics": ["seo"], "preferred_channel": "sms"}

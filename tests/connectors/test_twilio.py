@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from connectors import http
 from connectors.base import Accepted, Message, Refused, Replies, Request, Sender, Source
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, OptedOut, TryAgain, Unknown
 from connectors.twilio import LONGEST_TEXT, RANKS, Twilio, TwilioSettings
 from contacts.events import Event
 
@@ -386,7 +386,7 @@ async def test_a_service_sends_and_an_api_key_calls(client: httpx.AsyncClient) -
     [
         (400, 21211, BadAddress),
         (400, 21614, BadAddress),
-        (400, 21610, BadAddress),
+        (400, 21610, OptedOut),
         (400, 21408, NeverAgain),
         (400, 21606, NeverAgain),
         (401, 20003, NeverAgain),

@@ -196,7 +196,11 @@ def test_junk_bodies_parse_or_raise_a_value_error(
 
 def test_a_new_ticket() -> None:
     event = only(notice("ticket.created"))
-    assert (event.type, event.source, event.source_id) == ("ticket.opened", "zendesk", "01JEVENT")
+    assert (event.type, event.source, event.source_id) == (
+        "ticket.opened",
+        "zendesk",
+        "ticket.opened:35:2026-03-02T08:59:58+00:00",
+    )
     assert event.occurred_at == datetime(2026, 3, 2, 8, 59, 58, 123456, tzinfo=UTC)
     assert event.data == {"ticket_id": "35", "priority": "urgent"}
     assert who(event) == {("zendesk", "900")}
@@ -394,6 +398,7 @@ async def test_an_open_ticket_was_opened_once_whoever_tells() -> None:
     assert (event.type, event.occurred_at, event.data["priority"]) == ("ticket.opened", NOW, "urgent")
     assert who(event) == {("user", "u-1"), ("email", "zoe@example.com"), ("zendesk", "900")}
     assert event.source_id == later.source_id == only(body(**TRIGGER)).source_id
+    assert event.source_id == only(notice("ticket.created", {"created_at": "2026-03-02T09:00:00Z"})).source_id
 
 
 async def test_a_solved_ticket_is_over_once() -> None:
@@ -405,6 +410,15 @@ async def test_a_solved_ticket_is_over_once() -> None:
     assert event.source_id == only(body(**{**TRIGGER, "type": "ticket.solved", "updated_at": at})).source_id
     (again,) = await polled(exported(ticket(status="solved"), solved_at="2026-03-05T12:00:00Z"))
     assert again.source_id != event.source_id
+
+
+async def test_a_solution_that_is_heard_and_asked_for_is_one() -> None:
+    old = ticket(status="solved", created_at="2026-03-01T09:00:00Z")
+    (asked,) = await polled(exported(old, solved_at="2026-03-02T08:59:58Z"))
+    heard = notice("ticket.status_changed", {"status": "SOLVED"}, {"previous": "OPEN", "current": "SOLVED"})
+    assert only(heard).source_id == asked.source_id
+    reopened = notice("ticket.status_changed", {}, {"previous": "SOLVED", "current": "OPEN"})
+    assert only(reopened).source_id != only(notice("ticket.created", {"created_at": "2026-03-01T09:00:00Z"})).source_id
 
 
 async def test_without_the_time_of_the_solution_it_is_still_told_once() -> None:

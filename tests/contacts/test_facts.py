@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contacts.facts import CHANNELS, MARKETING, Consent, Facts, Happening, Score, apply, merge
+from contacts.facts import CHANNELS, MARKETING, Consent, Facts, Happening, Score, apply, merge, outdated, words
 from contacts.policy import Policy
 from tests.contacts.support import START, at, happening
 
@@ -32,6 +32,7 @@ kinds = st.one_of(
     of("contact.updated", topics=topics, frequency=st.sampled_from(["weekly", "monthly"])),
     of("contact.paused", "contact.resumed", days=st.sampled_from([2, 30])),
     of("form.submitted", consent=given_consents),
+    of("contact.updated", postal_address=st.fixed_dictionaries({"line1": names})),
     of("contact.identified", "contact.updated", email=addresses, first_name=names, timezone=st.just("Europe/Berlin")),
     of("page.viewed", page=st.sampled_from(["pricing", "blog"]), topic=names),
     of("resource.downloaded", resource=names, topic=names, type=names),
@@ -56,7 +57,9 @@ kinds = st.one_of(
 
 @st.composite
 def histories(draw: st.DrawFn, most: int = 12) -> list[Happening]:
-    came_with = st.fixed_dictionaries({}, optional={"email": addresses, "phone": st.just("+4930901820")})
+    came_with = st.fixed_dictionaries(
+        {}, optional={"email": addresses, "phone": st.just("+4930901820"), "manychat": names}
+    )
     drawn = draw(st.lists(st.tuples(kinds, moments, came_with), max_size=most))
     return [Happening(f"e{n}", type, when, data, given) for n, ((type, data), when, given) in enumerate(drawn)]
 
@@ -287,6 +290,58 @@ def test_behaviour_earns_what_the_policy_says(policy: Policy) -> None:
     assert points(happening("message.clicked", machine=True)) == 0
     assert points(happening("message.clicked")) == 5
     assert points(happening("message.unsubscribed", channel="email")) == -40
+
+
+@pytest.mark.parametrize(("kind", "channel"), [("manychat", "social"), ("intercom", "chat"), ("phone", "sms")])
+def test_who_is_known_by_an_address_is_reached_there(policy: Policy, kind: str, channel: str) -> None:
+    older, newer = (replace(happening("page.viewed", at(n)), addresses={kind: f"id-{n}"}) for n in (1, 2))
+    assert after([newer, older], policy).address(channel) == "id-2"
+
+
+def word(type: str, day: float = 1, **data: Any) -> Happening:
+    return happening(type, at(day), id=f"{type}/{day}", **data)
+
+
+ALL_YES = word("consent.granted", channel="all")
+EMAIL_YES = word("consent.granted", channel="email", purpose="promotional")
+EMAIL_NO = word("consent.withdrawn", channel="email", purpose="promotional")
+UNSUBSCRIBED = word("message.unsubscribed", channel="email")
+
+
+@pytest.mark.parametrize(
+    ("told", "others", "expected"),
+    [
+        (EMAIL_YES, [], False),
+        (EMAIL_YES, [word("consent.withdrawn", 2, channel="email")], True),
+        (EMAIL_YES, [word("consent.withdrawn", 2, channel="all")], True),
+        (EMAIL_YES, [word("message.unsubscribed", 2)], True),
+        (EMAIL_YES, [word("message.complained", 2, channel="sms")], True),
+        (EMAIL_YES, [word("consent.granted", 2, channel="email")], True),
+        (EMAIL_YES, [word("consent.withdrawn", 0, channel="email")], False),
+        (EMAIL_YES, [word("consent.withdrawn", 2, channel="sms")], False),
+        (EMAIL_YES, [word("consent.withdrawn", 2, channel="email", purpose="lifecycle")], False),
+        (EMAIL_YES, [word("purchase.completed", 2)], False),
+        # Whoever hears this yes would write where they must not.
+        (ALL_YES, [word("consent.withdrawn", 2, channel="email", purpose="promotional")], True),
+        (EMAIL_NO, [word("consent.granted", 2, channel="email")], True),
+        (EMAIL_NO, [word("consent.granted", 0, channel="email")], False),
+        (UNSUBSCRIBED, [word("consent.granted", 2, channel="email")], True),
+        # Whoever does not hear this no would go on with lifecycle mail.
+        (UNSUBSCRIBED, [word("consent.granted", 2, channel="email", purpose="promotional")], False),
+        (word("page.viewed", page="blog"), [word("consent.withdrawn", 2, channel="all")], False),
+    ],
+)
+def test_which_words_are_outdated(policy: Policy, told: Happening, others: list[Happening], expected: bool) -> None:
+    assert outdated(after([*others, told], policy), told) is expected
+
+
+@given(histories())
+def test_of_all_words_the_newest_is_never_outdated(policy: Policy, events: list[Happening]) -> None:
+    facts = after(events, policy)
+    said = [e for e in events if words(e)]
+    if said:
+        newest = max(said, key=lambda e: (e.occurred_at, not words(e)[0].granted, e.id))
+        assert not outdated(facts, newest)
 
 
 def test_an_older_event_never_undoes_the_profile(policy: Policy) -> None:

@@ -1,12 +1,17 @@
 """What an operator may do to a run: pause it, move it, answer it."""
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
 from contacts.specs import days
 from tests.workflows.journeys import AsksApproval, HandsOver, SendsOne, WaitsLong
 from tests.workflows.world import Stage, in_
+from worker import _SHARED
 
 
 async def test_pause_holds_touches_until_resume(stage: Stage) -> None:
@@ -70,6 +75,39 @@ async def test_an_acknowledgement_that_is_an_event_counts_too(stage: Stage) -> N
     assert await run.outcome() == "completed"
     assert "answer: Mia" in await run.texts()
     assert not stage.world.requests(ask.AcknowledgeRequest)  # everybody knows already
+
+
+async def test_a_conversation_counts_once_a_person_of_ours_is_in_it(stage: Stage) -> None:
+    stage.world.handed = ask.HandOffDone("sales", in_(hours=1), 3600, 1)
+    run = await stage.start(HandsOver)
+    await run.doing("waits for sales")
+    await run.tell("-", type="conversation.started", data={"conversation_id": "c-1"})
+    await run.idle()
+    assert "waits for sales" in (await run.story())["doing"]
+    await run.tell("-", type="conversation.started", data={"conversation_id": "c-1", "rep": "Mia"})
+    assert await run.outcome() == "completed"
+    assert "answer: Mia" in await run.texts()
+
+
+async def test_a_run_that_took_any_conversation_for_an_answer_still_replays(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its history is that of a worker from before it was asked who is in the conversation."""
+    stage.world.handed = ask.HandOffDone("sales", in_(hours=1), 3600, 1)
+    with monkeypatch.context() as before:
+        before.setattr(workflow, "patched", lambda id: False)
+        run = await stage.start(HandsOver)
+        await run.doing("waits for sales")
+        await run.tell("-", type="conversation.started", data={"conversation_id": "c-1"})
+        assert await run.outcome() == "completed"
+        assert "answer: somebody" in await run.texts()
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
+    replayer = Replayer(
+        workflows=[HandsOver],
+        data_converter=pydantic_data_converter,
+        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+    )
+    await replayer.replay_workflow(await run.handle.fetch_history())
 
 
 async def test_nobody_answers_so_they_are_reminded_and_then_a_person_reviews(stage: Stage) -> None:

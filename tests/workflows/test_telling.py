@@ -126,8 +126,23 @@ async def test_nobody_is_told_of_somebody_who_was_erased(temporal: Client, engin
         await intake.record(told("page.viewed", page="blog"), START)
         await intake.record(told("contact.erased"), START)
         await relay.drain()
-        assert (await status(engine, "failed")).error == "the contact was erased"
+        assert (await status(engine, "told")).error == "the contact was erased"
     assert erp.asked == 0
+
+
+@pytest.mark.parametrize(("later", "asked"), [(1, 0), (-1, 1)])
+async def test_a_yes_is_not_told_after_a_newer_no(
+    temporal: Client, engine: AsyncEngine, intake: Intake, later: float, asked: int
+) -> None:
+    erp = Erp()
+    rules = (Outgoing(to="erp", types=("consent.granted",)),)
+    intake = replace(intake, policy=changed(intake.policy, outgoing=rules))
+    async with telling(temporal, engine, erp) as relay:
+        await intake.record(told("consent.granted", channel="email"), START)
+        await intake.record(told("message.unsubscribed", START + timedelta(days=later), channel="email"), START)
+        await relay.drain()
+        row = await status(engine, "told")
+    assert (row.error, erp.asked) == ((None if asked else "a newer word is known"), asked)
 
 
 @pytest.fixture
