@@ -40,7 +40,7 @@ def main(
     Everything runs on this machine, on the loopback address, in a directory of its own that is removed at the end.
     """
     chosen = seed if seed is not None else secrets.randbelow(1_000_000)
-    plan = Plan(chosen, contacts, kills, minutes * 60, living * 60, day, share, settling=420, without_lock=without_lock)
+    plan = Plan(chosen, contacts, kills, minutes * 60, living * 60, day, share, settling=900, without_lock=without_lock)
     _say(
         f"seed {chosen}: {contacts} contacts, {kills} kills, a day in {day:g} s" + (", no lock" if without_lock else "")
     )

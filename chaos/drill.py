@@ -236,9 +236,12 @@ class _Drill:
     async def _rest(self, engine: AsyncEngine) -> dict[str, int]:
         """Waits until nothing is under way any more; says what still is when patience ends."""
         deadline = monotonic() + self.plan.settling
-        quiet, left = 0, {"looks": 1}
+        quiet, left, looks = 0, {"looks": 1}, 0
         while monotonic() < deadline and quiet < _QUIET_FOR:
             await asyncio.sleep(2)
+            looks += 1
+            if looks % 15 == 0:
+                self.say("still under way: " + ", ".join(f"{name} {count}" for name, count in left.items() if count))
             with suppress(SQLAlchemyError):
                 left = await _under_way(engine, self.where.clock)
                 quiet = 0 if any(left.values()) else quiet + 1

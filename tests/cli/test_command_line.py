@@ -63,6 +63,8 @@ COMMANDS = [
     ["handoffs", "ack"],
     ["inbox", "list"],
     ["inbox", "retry"],
+    ["outgoing", "list"],
+    ["outgoing", "replay"],
     ["reviews"],
     ["verify"],
 ]
