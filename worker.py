@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import settings as configuration
@@ -115,6 +115,10 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
         workflows=[*JOURNEYS, *_OTHERS],
         activities=acts,
         workflow_runner=runner,
+        # Runs sleep for weeks, so most of those that wake are in no worker's cache and come over the shared queue,
+        # as all of them do after a crash. By default one poller in five reads it.
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=10),
+        nonsticky_to_sticky_poll_ratio=0.5,
         graceful_shutdown_timeout=timedelta(seconds=20),
         **options,
     )
