@@ -61,8 +61,8 @@ def test_in_development_recordings_stand_in_and_say_so() -> None:
     assert isinstance(found.crm, Recording)
     assert (dict(found.sinks), dict(found.pollers)) == ({}, {})
     assert found.stand_ins == (
-        "HUBSPOT_ACCESS_TOKEN", "SMTP_HOST", "SLACK_BOT_TOKEN", "KLAVIYO_API_KEY", "WEBHOOK_ERP_SECRET",
-        "MAILGUN_API_KEY",
+        "HUBSPOT_ACCESS_TOKEN", "SMTP_HOST", "KLAVIYO_API_KEY", "WEBHOOK_ERP_SECRET", "MAILGUN_API_KEY",
+        "SLACK_BOT_TOKEN",
     )  # fmt: skip
 
 
