@@ -106,8 +106,22 @@ def activities(
     ]
 
 
-def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **options: Any) -> Worker:
-    """A worker for every journey. ``options`` are Temporal's own (``max_cached_workflows`` in tests, versioning)."""
+def worker(
+    client: Client,
+    task_queue: str,
+    acts: list[Callable[..., Any]],
+    *,
+    max_cached_workflows: int = 5000,
+    **options: Any,
+) -> Worker:
+    """A worker for every journey. ``options`` are Temporal's own (versioning).
+
+    Args:
+        client: To the namespace.
+        task_queue: What it polls.
+        acts: See ``activities``.
+        max_cached_workflows: Runs kept in memory, some 80 KiB each; one that is not must be replayed as it wakes.
+    """
     runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
     return Worker(
         client,
@@ -115,6 +129,7 @@ def worker(client: Client, task_queue: str, acts: list[Callable[..., Any]], **op
         workflows=[*JOURNEYS, *_OTHERS],
         activities=acts,
         workflow_runner=runner,
+        max_cached_workflows=max_cached_workflows,
         # Runs sleep for weeks, so most of those that wake are in no worker's cache and come over the shared queue,
         # as all of them do after a crash. By default one poller in five reads it.
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=10),
