@@ -143,7 +143,7 @@ async def test_without_temporal_the_rest_is_looked_at(place: Road, monkeypatch: 
     assert "worker" not in found
     for name in CREDENTIALS[1:]:
         monkeypatch.delenv(name)
-    assert (await examined())["connectors"].what.startswith("HUBSPOT_ACCESS_TOKEN, SLACK_BOT_TOKEN, SLACK_CHANNEL not")
+    assert (await examined())["connectors"].what.startswith("HUBSPOT_ACCESS_TOKEN, SLACK_BOT_TOKEN not")
     monkeypatch.setenv("PERENNIAL_POLICY_FILE", "nowhere.toml")
     found = await examined()
     assert found["policy"].what.startswith("nowhere.toml: ")

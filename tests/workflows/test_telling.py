@@ -225,10 +225,10 @@ async def test_a_system_is_asked_page_by_page_and_never_from_the_beginning_again
     async with Worker(temporal, task_queue="ledger", workflows=[Polling], activities=[poll.poll]):
         ledger.dies = True
         with pytest.raises(Exception, match="failed"):
-            await ask_it()
+            await ask_it(1)
         assert ledger.cursors == [None, "1", "1", "1"]
         ledger.dies = False
-        assert await ask_it() == "4 events in 2 pages", "one of each page names nobody"
-        assert await ask_it() == "0 events in 1 pages"
+        assert await ask_it(2) == "4 events in 2 pages", "one of each page names nobody"
+        assert await ask_it(3) == "0 events in 1 pages"
     assert ledger.cursors[4:] == ["1", "2", "3"]
     assert len([row for row in await rows(engine, tables.events) if row.source == "ledger"]) == 6
