@@ -244,13 +244,13 @@ class Gate:
 
     async def _past(self, conn: AsyncConnection, ask: Ask, facts: Facts) -> list[Past]:
         rows = await conn.execute(
-            sa.select(
-                touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at, touches.c.template
-            ).where(
+            sa.select(touches.c.key, touches.c.channel, touches.c.purpose, touches.c.claimed_at, touches.c.template)
+            .where(
                 touches.c.contact_id == facts.contact_id,
                 touches.c.status.in_(TOOK_A_SLOT),
                 touches.c.claimed_at > ask.now - gate.longest_window(self.policy),
             )
+            .order_by(touches.c.claimed_at, touches.c.key)
         )
         return [Past(*row) for row in rows]
 

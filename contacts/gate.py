@@ -397,10 +397,14 @@ def outranked(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
         for other in situation.waiting
         if other.purpose == "promotional" and other.channel == ask.channel and other.key != ask.key
     ]
-    for other in rivals:
-        ends = min(other.until + kept, other.valid_until)
-        if _rank(other.journey, policy) < mine and ask.now < ends:
-            return Wait("priority", ends, inputs={"for": other.journey, "until": ends.isoformat()})
+    theirs = [
+        (min(other.until + kept, other.valid_until), other) for other in rivals if _rank(other.journey, policy) < mine
+    ]
+    in_the_way = [(ends, other.key, other.journey) for ends, other in theirs if ask.now < ends]
+    if in_the_way:
+        # Of several the one that has had its time first: whoever is left then is in the way again.
+        ends, _, journey = min(in_the_way)
+        return Wait("priority", ends, inputs={"for": journey, "until": ends.isoformat()})
     # Those that wait for the same slot are less important, or had their time.
     return Passed({"rivals": sorted({other.journey for other in rivals})} if rivals else {})
 

@@ -315,6 +315,7 @@ class Seen:
         def rank(journey: str) -> int:
             return order.index(journey) if journey in order else 99
 
+        turns = []
         for queued in self.queue.values():
             other = queued.wish
             turn_over = min(queued.until + timedelta(hours=self.policy.priority.hold_hours), other.valid_until)
@@ -325,7 +326,9 @@ class Seen:
                 and rank(other.journey) < rank(wish.journey)
                 and now < turn_over
             ):
-                yield "priority", turn_over, None
+                turns.append(turn_over)
+        if turns:
+            yield "priority", min(turns), None
 
 
 def is_quiet(local: datetime, hours: QuietHours) -> bool:

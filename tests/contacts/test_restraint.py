@@ -183,6 +183,20 @@ def test_a_slot_is_kept_for_a_more_important_touch_that_waits_for_it(bare: Polic
     assert isinstance(decide(replace(promotion(1), purpose="lifecycle"), situation, policy), Send)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_more_important_touches_the_first_to_have_had_its_time_decides(bare: Policy, order: int) -> None:
+    policy = changed(bare, priority=Priority(journeys=("checkout", "trial", "course"), hold_hours=1))
+    late = Waiting("c", "checkout", "email", "promotional", at(1, hours=2), at(9))
+    soon = Waiting("t", "trial", "email", "promotional", at(1), at(9))
+    situation = Situation(reachable_facts(), waiting=[late, soon][::order])
+    until = at(1, hours=1)
+    assert decide(promotion(1), situation, policy) == Wait(
+        "priority", until, inputs={"for": "trial", "until": until.isoformat()}
+    )
+    again = decide(replace(promotion(1), now=until), situation, policy)
+    assert isinstance(again, Wait) and again.until == at(1, hours=3)
+
+
 tiers = st.lists(
     st.one_of(
         st.builds(
