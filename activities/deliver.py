@@ -31,8 +31,11 @@ from templates.render import Declared, Rendered, TemplateError, render, versions
 ON_ITS_WAY = timedelta(seconds=30)
 """So long after it began a call may still arrive at the provider, whether or not we still listen for its answer.
 
-Until then a look-up that finds nothing proves nothing. Our own connections give up after ten silent seconds.
+Our own connections give up after ten silent seconds.
 """
+
+LOOK_AGAIN = timedelta(minutes=5)
+"""How often at least a provider is asked for a message that it may list any moment: a run waits for the answer."""
 
 KEYS_LAST = timedelta(hours=23)
 """No provider promises to remember a key for longer than a day: after that a second call with it may be a second
@@ -160,19 +163,22 @@ class Deliver:
         sender = self._sender(claim)
         if sender.idempotent and claim.called_ago < KEYS_LAST:
             return None
-        if sender.can_look_up:
+        if sender.listed_within is not None:
             try:
                 found = await sender.look_up(request.key)
             except ConnectorError as error:
                 raise _later(error) from None
-            if found is None and claim.called_ago < ON_ITS_WAY:
+            if found is not None:
+                return await self._sent(claim, sender, found, time)
+            # What nobody lists was never taken, once it would be listed by now had it come at the last moment.
+            if (left := ON_ITS_WAY + sender.listed_within - claim.called_ago) > timedelta(0):
                 raise ApplicationError(
-                    "an earlier call may still be on its way",
+                    "an earlier call may still be on its way, or what came of it not be listed yet",
                     type="Unknown",
-                    next_retry_delay=ON_ITS_WAY - claim.called_ago,
+                    next_retry_delay=min(left, LOOK_AGAIN),
                     category=ApplicationErrorCategory.BENIGN,
                 )
-            return await self._sent(claim, sender, found, time) if found is not None else None
+            return None
         if request.purpose == "transactional":
             return None
         return await self._settle(claim, "unknown", "no answer from the provider", time)
@@ -205,7 +211,7 @@ class Deliver:
         except Unknown as error:
             async with self.engine.begin() as conn:
                 await self._note_failure(conn, sender, error)
-            if sender.idempotent or sender.can_look_up or request.purpose == "transactional":
+            if sender.idempotent or sender.listed_within is not None or request.purpose == "transactional":
                 # The next attempt finds the claim and asks the provider, or may simply send again.
                 raise _later(error) from None
             return await self._settle(claim, "unknown", error.reason, time, request_id=error.request_id)

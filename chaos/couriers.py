@@ -1,5 +1,6 @@
 """The senders of the drill, one for each thing a provider can or cannot do."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 import httpx
@@ -22,7 +23,7 @@ class Courier:
     name: ClassVar[str] = "plain"
     channel: ClassVar[str] = "sms"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, url: str, channel: str, client: httpx.AsyncClient | None = None) -> None:
         self._url = f"{url}/{self.name}"
@@ -54,7 +55,7 @@ class Asked(Courier):
     """... and the provider can be asked for a key."""
 
     name: ClassVar[str] = "asked"
-    can_look_up: ClassVar[bool] = True
+    listed_within: ClassVar[timedelta | None] = timedelta(0)
 
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``."""

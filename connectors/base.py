@@ -255,14 +255,15 @@ class Accepted:
 class Sender(Protocol):
     """A system that delivers messages.
 
-    ``idempotent`` says that the provider drops a second call with the same key; ``can_look_up`` that it can be
-    asked whether it has a key's message. A sender with neither leaves a touch ``unknown`` when a call has no answer.
+    ``idempotent`` says that the provider drops a second call with the same key. ``listed_within`` says how long a
+    message that it took may be missing from what ``look_up`` asks; None where it cannot be asked. A sender with
+    neither leaves a touch ``unknown`` when a call has no answer.
     """
 
     name: ClassVar[str]
     channel: ClassVar[str]
     idempotent: ClassVar[bool]
-    can_look_up: ClassVar[bool]
+    listed_within: ClassVar[timedelta | None]
 
     async def send(self, message: Message) -> Accepted:
         """Hands the message over.
@@ -272,7 +273,10 @@ class Sender(Protocol):
         """
 
     async def look_up(self, key: str) -> Accepted | None:
-        """What the provider knows of a key; None when it surely has no such message.
+        """What the provider lists of a key; None when it lists no such message.
+
+        What that proves is not for a sender to say: it keeps nothing between two calls. Whoever asks knows when the
+        last call for the key began, and believes None only when ``listed_within`` is over too.
 
         Raises:
             ConnectorError: The provider cannot say now, or this sender never can (``NeverAgain``).

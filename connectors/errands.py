@@ -1,6 +1,6 @@
 """Touches that a colleague carries out: a call, a note, a gift, a letter. Each becomes a task in the CRM."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from connectors.base import Accepted, Crm, Message, Person, Task
@@ -15,7 +15,7 @@ class Errands:
     name: ClassVar[str] = "errands"
     channel: ClassVar[str] = "call"
     idempotent: ClassVar[bool] = True
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, crm: Crm) -> None:
         self._crm = crm

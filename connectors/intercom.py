@@ -58,7 +58,7 @@ class Intercom:
     name: ClassVar[str] = intercom_events.SOURCE
     channel: ClassVar[str] = "chat"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, settings: IntercomSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings

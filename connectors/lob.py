@@ -63,7 +63,7 @@ class Lob:
     name: ClassVar[str] = "lob"
     channel: ClassVar[str] = "mail"
     idempotent: ClassVar[bool] = True
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, settings: LobSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings

@@ -21,7 +21,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http, mail
 from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
-from connectors.errors import NeverAgain, TryAgain
+from connectors.errors import NeverAgain
 from connectors.webhook import TOLERANCE, Body, Moment, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -70,16 +70,11 @@ class Mailgun:
     name: ClassVar[str] = "mailgun"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = True
+    listed_within: ClassVar[timedelta | None] = COMPLETE_AFTER
     every: ClassVar[timedelta] = timedelta(minutes=5)
 
     def __init__(
-        self,
-        settings: MailgunSettings,
-        client: httpx.AsyncClient | None = None,
-        *,
-        from_address: str = "",
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self, settings: MailgunSettings, client: httpx.AsyncClient | None = None, *, from_address: str = ""
     ) -> None:
         """Keeps the settings; connects to nothing.
 
@@ -87,7 +82,6 @@ class Mailgun:
             settings: The account.
             client: The pool to call over.
             from_address: The sender, as ``Name <address>`` or an address alone; empty where nothing is sent.
-            now: The machine's time, by which a message that is not listed is waited for.
 
         Raises:
             ValueError: ``from_address`` holds no address.
@@ -95,8 +89,6 @@ class Mailgun:
         self._settings = settings
         self._client = client or http.new_client()
         self._from = mail.sender(from_address) if from_address else None
-        self._now = now
-        self._missed: dict[str, datetime] = {}
 
     def verify(self, request: Request, now: datetime) -> None:
         """See ``Source.verify``. What is signed says nothing of the body: see ``token``."""
@@ -181,22 +173,15 @@ class Mailgun:
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``. What has an event, Mailgun has.
 
-        What has none may have one yet. So a message counts as never taken only once it has been missing for as long as
-        events may take to be listed.
-
         Raises:
-            TryAgain: It is not listed, or not yet.
+            TryAgain: The list cannot be had now.
             NeverAgain: Credentials are missing, or Mailgun refuses them.
         """
         if self._from is None:
             raise NeverAgain(self.name, "no sender is set (PERENNIAL_MAIL_FROM)")
-        now = self._now()
-        missed_since = self._missed.setdefault(key, now)
         id = mail.message_id(key, self._from.domain).strip("<>")
-        page = await self._events("", begin=str(_seconds(now)), ascending="no", limit="1", **{"message-id": id})
-        if not page.items and now - missed_since < COMPLETE_AFTER:
-            raise TryAgain(self.name, "the message is not listed, or not yet", delay=COMPLETE_AFTER / 6)
-        self._missed.pop(key, None)
+        now = str(_seconds(datetime.now(UTC)))
+        page = await self._events("", begin=now, ascending="no", limit="1", **{"message-id": id})
         return Accepted(id) if page.items else None
 
     async def _events(self, path: str, **params: str) -> "_Page":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
@@ -54,7 +54,7 @@ class ManyChat:
     name: ClassVar[str] = "manychat"
     channel: ClassVar[str] = "social"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, settings: ManyChatSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings

@@ -27,6 +27,9 @@ LONGEST_PART = 5 * 1024 * 1024
 LONGEST_METADATA = 80
 """Characters of one metadata value."""
 
+LISTED_WITHIN = timedelta(minutes=30)
+"""How late a message may be listed. Postmark gives no figure: a list that may be later than this is not believed."""
+
 SETTLED = timedelta(minutes=10)
 """An index that shows messages taken this long after ours was, shows ours if there is one."""
 
@@ -71,7 +74,7 @@ class Postmark:
     name: ClassVar[str] = "postmark"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = True
+    listed_within: ClassVar[timedelta | None] = LISTED_WITHIN
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class Postmark:
             settings: The account.
             client: The pool to call over.
             from_address: The sender, as ``Name <address>`` or an address alone; empty where nothing is sent.
-            now: The machine's time, which Postmark's is held against when a message is looked up.
+            now: The machine's time, which tells how far behind Postmark's list is.
 
         Raises:
             ValueError: ``from_address`` holds no address.
@@ -96,7 +99,6 @@ class Postmark:
         self._client = client or http.new_client()
         self._from = mail.sender(from_address) if from_address else None
         self._now = now
-        self._missed: dict[str, datetime] = {}
 
     def verify(self, request: Request, now: datetime) -> None:
         """See ``Source.verify``: the login, and nothing else, as Postmark signs neither body nor time."""
@@ -165,25 +167,23 @@ class Postmark:
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``. What Postmark lists, it has.
 
-        What it does not list may not be listed yet, and it gives no figure for how long that can take. So a message
-        counts as never taken only once messages are listed that were taken well after we first missed it.
+        What it does not list may not be listed yet, and for how long Postmark does not say. So the list has to show
+        that it is up to date, by a message newer than any that a call ``LISTED_WITHIN`` ago can have made.
 
         Raises:
-            TryAgain: It is not listed, and neither is anything later.
+            TryAgain: It is not listed, and neither is anything new enough.
             NeverAgain: No server token is set, or Postmark refuses it.
         """
-        missed_since = self._missed.setdefault(key, self._now())
         # First whether the list has come so far, then whether the message is in it: the other way round, a list that
         # catches up in between would be believed about a message it did not have yet.
+        up_to_date = self._now() - LISTED_WITHIN + SETTLED
         newest = [await self._search(stream) for stream in self._streams()]
-        has_come_so_far = any(found.ReceivedAt >= missed_since + SETTLED for page in newest for found in page)
+        has_come_so_far = any(found.ReceivedAt >= up_to_date for page in newest for found in page)
         for stream in self._streams():
             for found in await self._search(stream, metadata_touch_hash=_hash(key)):
-                self._missed.pop(key, None)
                 return Accepted(found.MessageID)
         if not has_come_so_far:
-            raise TryAgain(self.name, "the message is not listed, or not yet", delay=SETTLED / 2)
-        self._missed.pop(key, None)
+            raise TryAgain(self.name, "the message is not listed, and neither is any new one", delay=SETTLED / 2)
         return None
 
     def _stream(self, purpose: str) -> str:

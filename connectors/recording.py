@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from connectors.base import Accepted, Message, Person, Task
@@ -86,7 +86,7 @@ class Recording:
     name: ClassVar[str] = "recording"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = True
+    listed_within: ClassVar[timedelta | None] = timedelta(0)
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -96,9 +96,9 @@ class Recording:
         self._upcoming: deque[ConnectorError | None] = deque()
 
     @classmethod
-    def on(cls, channel: str, *, idempotent: bool = False, can_look_up: bool = True) -> Self:
+    def on(cls, channel: str, *, idempotent: bool = False, listed_within: timedelta | None = timedelta(0)) -> Self:
         """One that stands in for a sender on that channel with those abilities."""
-        abilities = {"channel": channel, "idempotent": idempotent, "can_look_up": can_look_up}
+        abilities = {"channel": channel, "idempotent": idempotent, "listed_within": listed_within}
         stand_in: type[Self] = type(cls.__name__, (cls,), abilities)
         return stand_in()
 
@@ -123,7 +123,7 @@ class Recording:
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``; tells the truth."""
         with self._asked(LookedUp(key)):
-            if not self.can_look_up:
+            if self.listed_within is None:
                 raise NeverAgain(self.name, "this sender cannot be asked what became of a message")
             return self._accepted.get(key)
 

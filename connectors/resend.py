@@ -53,7 +53,7 @@ class Resend:
     name: ClassVar[str] = "resend"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = True
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(
         self, settings: ResendSettings, client: httpx.AsyncClient | None = None, *, from_address: str = ""

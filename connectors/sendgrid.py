@@ -72,7 +72,7 @@ class SendGrid:
     name: ClassVar[str] = "sendgrid"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(
         self, settings: SendGridSettings, client: httpx.AsyncClient | None = None, *, from_address: str = ""

@@ -61,7 +61,7 @@ class Sendoso:
     name: ClassVar[str] = "sendoso"
     channel: ClassVar[str] = "gift"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, settings: SendosoSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings

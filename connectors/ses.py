@@ -58,7 +58,7 @@ class Ses(sns.FromSns):
     name: ClassVar[str] = "ses"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(
         self, settings: SesSettings, client: httpx.AsyncClient | None = None, *, from_address: str = ""

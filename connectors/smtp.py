@@ -6,6 +6,7 @@ The ``Message-ID`` is derived from the touch's key, so a message sent again afte
 
 import re
 from contextlib import suppress
+from datetime import timedelta
 from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8, Policy
@@ -74,7 +75,7 @@ class Smtp:
     name: ClassVar[str] = "smtp"
     channel: ClassVar[str] = "email"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, settings: SmtpSettings, from_address: str, pace: Pace | None = None) -> None:
         """Keeps the settings; connects to nothing.

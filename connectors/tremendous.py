@@ -62,7 +62,7 @@ class Tremendous:
     name: ClassVar[str] = "tremendous"
     channel: ClassVar[str] = "gift"
     idempotent: ClassVar[bool] = True
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
     every: ClassVar[timedelta] = timedelta(hours=1)
 
     def __init__(self, settings: TremendousSettings, client: httpx.AsyncClient | None = None) -> None:

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote
 
@@ -102,7 +102,7 @@ class Twilio:
     name: ClassVar[str] = "twilio"
     channel: ClassVar[str] = "sms"
     idempotent: ClassVar[bool] = False
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
     def __init__(self, settings: TwilioSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings

@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
+from activities.deliver import LOOK_AGAIN
 from connectors.errands import Errands
 from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain, Unknown
 from connectors.postal import address_in
@@ -18,9 +19,9 @@ from contacts.clock import Clock
 from contacts.gate import Pause
 from tests.activities.conftest import MORNING, House
 
-NEITHER = {"idempotent": False, "can_look_up": False}
-LOOK_UP = {"idempotent": False, "can_look_up": True}
-IDEMPOTENT = {"idempotent": True, "can_look_up": False}
+NEITHER = {"idempotent": False, "listed_within": None}
+LOOK_UP = {"idempotent": False, "listed_within": timedelta(0)}
+IDEMPOTENT = {"idempotent": True, "listed_within": None}
 
 
 async def test_sent(house: House, attempt: ActivityEnvironment) -> None:
@@ -286,6 +287,55 @@ async def test_a_call_on_its_way_is_waited_for(house: House, attempt: ActivityEn
     await house.wait(30)
     assert house.outside.delivered == []
     assert (await attempt.run(house.deliver.deliver, request)).status == "sent"
+    assert len(house.outside.delivered) == 1
+
+
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
+async def test_a_list_is_believed_once_it_would_show_a_call_that_came_at_the_last_moment(
+    house: House, attempt: ActivityEnvironment
+) -> None:
+    house.outside = Recording.on("email", listed_within=HALF_AN_HOUR)
+    house.outside.fail(Unknown("recording", "timed out"))
+    with pytest.raises(ApplicationError, match="timed out"):
+        await attempt.run(house.deliver.deliver, house.touch())
+    with pytest.raises(ApplicationError, match="not be listed yet") as early:
+        await attempt.run(house.deliver.deliver, house.touch())
+    assert (early.value.type, early.value.non_retryable) == ("Unknown", False)
+    assert early.value.next_retry_delay == LOOK_AGAIN
+    await house.wait(HALF_AN_HOUR.total_seconds() + 28)
+    with pytest.raises(ApplicationError, match="not be listed yet") as late:
+        await attempt.run(house.deliver.deliver, house.touch())
+    assert late.value.next_retry_delay is not None
+    assert timedelta(0) < late.value.next_retry_delay <= timedelta(seconds=2)
+    assert (await house.the_touch()).status == "claimed"
+    assert len(house.calls(Sent)) == 1
+    await house.wait(2)
+    assert (await attempt.run(house.deliver.deliver, house.touch())).status == "sent"
+    assert len(house.outside.delivered) == 1
+
+
+async def test_what_is_listed_is_believed_at_once(house: House, attempt: ActivityEnvironment) -> None:
+    house.outside = Recording.on("email", listed_within=HALF_AN_HOUR)
+    house.outside.lose_answer()
+    with pytest.raises(ApplicationError, match="answer was lost"):
+        await attempt.run(house.deliver.deliver, house.touch())
+    assert (await attempt.run(house.deliver.deliver, house.touch())).status == "sent"
+    assert len(house.calls(Sent)) == 1
+
+
+async def test_a_worker_that_never_asked_before_knows_how_old_the_call_is(
+    house: House, attempt: ActivityEnvironment
+) -> None:
+    await house.claim(house.touch())
+    await house.wait(HALF_AN_HOUR.total_seconds())
+    house.outside = Recording.on("email", listed_within=HALF_AN_HOUR)
+    with pytest.raises(ApplicationError, match="not be listed yet"):
+        await attempt.run(house.deliver.deliver, house.touch())
+    await house.wait(30)
+    house.outside = Recording.on("email", listed_within=HALF_AN_HOUR)
+    assert (await attempt.run(house.deliver.deliver, house.touch())).status == "sent"
     assert len(house.outside.delivered) == 1
 
 

@@ -33,7 +33,7 @@ class Second(Recording):
 class Keyed(Recording):
     name: ClassVar[str] = "first"
     idempotent: ClassVar[bool] = True
-    can_look_up: ClassVar[bool] = False
+    listed_within: ClassVar[timedelta | None] = None
 
 
 @pytest.fixture

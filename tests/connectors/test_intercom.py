@@ -91,7 +91,7 @@ def types(events: list[Event]) -> list[str]:
 def test_what_it_is() -> None:
     for ability in (Source, Crm, Directory, Sender, Sink):
         assert isinstance(INTERCOM, ability)
-    assert (INTERCOM.channel, INTERCOM.idempotent, INTERCOM.can_look_up) == ("chat", False, False)
+    assert (INTERCOM.channel, INTERCOM.idempotent, INTERCOM.listed_within) == ("chat", False, None)
 
 
 def test_a_signature_by_openssl() -> None:

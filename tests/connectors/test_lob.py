@@ -98,7 +98,7 @@ class Printer:
 def test_what_it_is() -> None:
     assert isinstance(LOB, Sender)
     assert isinstance(LOB, Source)
-    assert (LOB.channel, LOB.idempotent, LOB.can_look_up) == ("mail", True, False)
+    assert (LOB.channel, LOB.idempotent, LOB.listed_within) == ("mail", True, None)
 
 
 @respx.mock

@@ -64,7 +64,7 @@ def sent(route: respx.Route) -> Any:
 def test_what_it_is() -> None:
     for ability in (Source, Replies, Sender, Sink):
         assert isinstance(MANYCHAT, ability)
-    assert (MANYCHAT.channel, MANYCHAT.idempotent, MANYCHAT.can_look_up) == ("social", False, False)
+    assert (MANYCHAT.channel, MANYCHAT.idempotent, MANYCHAT.listed_within) == ("social", False, None)
 
 
 def test_the_secret() -> None:

@@ -453,33 +453,44 @@ async def test_what_is_listed_was_taken(client: httpx.AsyncClient, hash_of_key: 
     assert {asked["messagestream"] for asked in index.asked} == {"outbound", "broadcast"}
 
 
+# Whoever asks believes that there is no message only so long after the call began.
+BELIEVED = timedelta(minutes=30)
+NEW_ENOUGH = NOW - BELIEVED + SETTLED
+
+
 @respx.mock
 async def test_what_is_not_listed_may_not_be_listed_yet(client: httpx.AsyncClient) -> None:
-    index = Index(outbound=[("other", NOW + SETTLED - timedelta(seconds=1), "other")])
+    assert Postmark.listed_within == BELIEVED
+    index = Index(outbound=[("other", NEW_ENOUGH - timedelta(seconds=1), "other")])
     postmark = looking(client, index)
     for _ in range(3):
         with pytest.raises(TryAgain) as caught:
             await postmark.look_up(MESSAGE.key)
         assert caught.value.delay is not None
-    index.shows["broadcast"] = [("later", NOW + SETTLED, "other")]
+    index.shows["broadcast"] = [("later", NEW_ENOUGH, "other")]
     assert await postmark.look_up(MESSAGE.key) is None
 
 
 @respx.mock
-async def test_it_counts_from_when_it_was_first_missed(client: httpx.AsyncClient) -> None:
-    index = Index()
-    times = iter([NOW, NOW + timedelta(days=1), NOW + timedelta(days=2)])
+async def test_a_list_that_was_up_to_date_once_is_not_for_ever(client: httpx.AsyncClient) -> None:
+    index = Index(outbound=[("later", NEW_ENOUGH, "other")])
+    times = iter([NOW, NOW + timedelta(seconds=1)])
     respx.get(f"{API}/messages/outbound").mock(side_effect=index)
     postmark = Postmark(settings(), client, now=lambda: next(times))
+    assert await postmark.look_up(MESSAGE.key) is None
     with pytest.raises(TryAgain):
         await postmark.look_up(MESSAGE.key)
-    index.shows["outbound"] = [("later", NOW + SETTLED, "other")]
-    assert await postmark.look_up(MESSAGE.key) is None
+
+
+@respx.mock
+async def test_an_empty_list_shows_nothing(client: httpx.AsyncClient) -> None:
+    with pytest.raises(TryAgain):
+        await looking(client, Index()).look_up(MESSAGE.key)
 
 
 @respx.mock
 async def test_a_list_that_catches_up_in_between_is_not_believed(client: httpx.AsyncClient, hash_of_key: str) -> None:
-    caught_up = {"broadcast": [("later", NOW + SETTLED, "other"), ("pm-1", NOW, hash_of_key)]}
+    caught_up = {"broadcast": [("later", NOW, "other"), ("pm-1", NOW - BELIEVED, hash_of_key)]}
 
     class CatchingUp(Index):
         def __call__(self, request: httpx.Request) -> httpx.Response:

@@ -85,7 +85,7 @@ async def test_a_lost_answer_leaves_the_message_delivered_and_a_look_up_tells():
 
 async def test_a_sender_that_cannot_be_asked_says_so():
     with pytest.raises(NeverAgain):
-        await Recording.on("email", can_look_up=False).look_up("k1")
+        await Recording.on("email", listed_within=None).look_up("k1")
 
 
 async def test_ids_are_stable_by_person_and_by_key():

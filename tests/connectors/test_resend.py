@@ -82,7 +82,7 @@ def who(event: Event) -> set[tuple[str, str]]:
 def test_what_it_is() -> None:
     assert isinstance(RESEND, Source)
     assert isinstance(RESEND, Sender)
-    assert (RESEND.idempotent, RESEND.can_look_up) == (True, False)
+    assert (RESEND.idempotent, RESEND.listed_within) == (True, None)
 
 
 def test_it_believes_what_is_signed_and_nothing_else() -> None:

@@ -487,6 +487,6 @@ async def test_without_settings_nothing_is_asked() -> None:
 
 
 async def test_it_cannot_be_asked_what_became_of_a_message(sendgrid: SendGrid) -> None:
-    assert not sendgrid.can_look_up
+    assert sendgrid.listed_within is None
     with pytest.raises(NeverAgain):
         await sendgrid.look_up(MESSAGE.key)

@@ -90,7 +90,7 @@ def test_what_it_is(tmp_path: Path) -> None:
     sendoso = made(tmp_path)
     assert isinstance(sendoso, Sender)
     assert isinstance(sendoso, Source)
-    assert (sendoso.channel, sendoso.idempotent, sendoso.can_look_up) == ("gift", False, False)
+    assert (sendoso.channel, sendoso.idempotent, sendoso.listed_within) == ("gift", False, None)
     assert SendosoSettings(_env_file=None).calls_per_second == 10
 
 

@@ -141,7 +141,7 @@ def test_what_it_is() -> None:
     assert isinstance(SES, Prepares)
     assert isinstance(SES, Confirms)
     assert isinstance(SES, Sender)
-    assert (SES.idempotent, SES.can_look_up) == (False, False)
+    assert (SES.idempotent, SES.listed_within) == (False, None)
 
 
 class TestSignature:

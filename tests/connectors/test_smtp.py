@@ -351,7 +351,7 @@ async def test_credentials_are_used_and_never_told():
 async def test_it_cannot_be_asked():
     smtp = sender(25)
     assert isinstance(smtp, Sender)
-    assert (smtp.channel, smtp.idempotent, smtp.can_look_up) == ("email", False, False)
+    assert (smtp.channel, smtp.idempotent, smtp.listed_within) == ("email", False, None)
     with pytest.raises(NeverAgain):
         await smtp.look_up("k")
 

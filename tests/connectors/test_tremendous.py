@@ -78,7 +78,7 @@ class Account:
 def test_what_it_is() -> None:
     for ability in (Sender, Source, Poller):
         assert isinstance(TREMENDOUS, ability)
-    assert (TREMENDOUS.channel, TREMENDOUS.idempotent, TREMENDOUS.can_look_up) == ("gift", True, False)
+    assert (TREMENDOUS.channel, TREMENDOUS.idempotent, TREMENDOUS.listed_within) == ("gift", True, None)
 
 
 @respx.mock

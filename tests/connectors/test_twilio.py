@@ -91,7 +91,7 @@ def test_what_it_is() -> None:
     assert isinstance(TWILIO, Source)
     assert isinstance(TWILIO, Sender)
     assert isinstance(TWILIO, Replies)
-    assert (TWILIO.idempotent, TWILIO.can_look_up) == (False, False)
+    assert (TWILIO.idempotent, TWILIO.listed_within) == (False, None)
 
 
 FIELDS = {"To": "+4930901800", "From": "+4930901820", "Body": "Grüße & mehr", "NumMedia": "0", "City": ""}
