@@ -1,8 +1,9 @@
 """Sendoso: gifts and parcels go out.
 
-Goods leave here, and Sendoso carries out every order it gets, at once: it takes no key, its list of sends names neither
-recipient nor campaign, and so nobody can find out what came of a call without an answer. Such a touch stays unknown
-for a person to look at. It is never sent again, and messages that Perennial would send again are refused.
+Goods leave here, and Sendoso carries out every order it gets, at once: it takes no key, its list of sends does not tell
+two orders of one campaign for one person apart, and so nobody can find out for sure what came of a call without an
+answer. Such a touch stays unknown for a person to look at. It is never sent again, and messages that Perennial would
+send again are refused.
 
 Its refresh tokens work once. The next one is kept in a file, which all workers of an installation share.
 """
@@ -101,7 +102,7 @@ class Sendoso:
         """Never answers.
 
         Raises:
-            NeverAgain: Always; Sendoso's list of sends names neither recipient nor campaign, and knows no key.
+            NeverAgain: Always; Sendoso's list of sends knows no key, nor the code that sending returned.
         """
         raise NeverAgain(self.name, "Sendoso cannot be asked what became of a send")
 
@@ -116,7 +117,8 @@ class Sendoso:
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. Which status it is stands in our own address, as ``?event=send.delivered``.
 
-        A body names the send and nobody, as far as Sendoso documents it: without an ``email`` in it, it means nothing.
+        A body names the send by its ``send_gid``, which sending did not return, and nobody: no touch can be found by
+        it, and without an ``email`` it means nothing.
         """
         with one_line_errors():
             notice = _Notice.model_validate_json(request.body)

@@ -423,6 +423,7 @@ def test_one_that_names_somebody(status: str, type: str, more: dict[str, Any]) -
     assert event.occurred_at == datetime(2026, 3, 2, 8, 59, tzinfo=UTC)
     assert {(i.kind, i.value) for i in event.identities} == {("email", "zoe@example.com")}
     assert event.data["provider_id"] == "gid-1"
+    assert "touch" not in event.data
     assert more.items() <= event.data.items()
 
 
