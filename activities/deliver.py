@@ -76,15 +76,21 @@ class Deliver:
             if "email" in wanted.candidates and self.directory is not None:
                 await self._learn_address(request.run.contact_id, self.directory, time.now())
             fetched = await self._fetch(request, message[0], wanted)
-            claim = await self._claim(request, replace(wanted, now=time.now()))
-            if claim.status == "claimed":
+            return await self._attempt(request, wanted, fetched, time)
+
+    async def _attempt(
+        self, request: ask.DeliverRequest, wanted: Ask, fetched: live.Fetched, time: RunTime
+    ) -> ask.Delivery:
+        claim = await self._claim(request, replace(wanted, now=time.now()))
+        match claim.status:
+            case "claimed":
                 return await self._send(request, claim, fetched, time)
-            if claim.status == "reclaimed":
-                found = await self._find_out(request, claim, time)
-                return found or await self._send_again(request, claim, fetched, time)
-            if claim.reason == "paused" and self.alert is not None:
-                await ask_a_person(self.engine, self.alert, time.now())
-            return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
+            case "reclaimed":
+                return await self._after_a_call(request, claim, wanted, fetched, time)
+            case _:
+                if claim.reason == "paused" and self.alert is not None:
+                    await ask_a_person(self.engine, self.alert, time.now())
+                return ask.Delivery(claim.status, claim.reason, claim.until, claim.hold, claim.touch_id)
 
     def _ask(self, request: ask.DeliverRequest, message: Sequence[Declared], now: datetime) -> Ask:
         """The touch on the channel the run names, or on those of its versions that somebody sends on."""
@@ -158,71 +164,89 @@ class Deliver:
             await write_lines(conn, request.run, request.lines, claim.until)
         return claim
 
-    async def _find_out(self, request: ask.DeliverRequest, claim: Claim, time: RunTime) -> ask.Delivery | None:
-        """An earlier attempt may have called the provider: what came of it? None: call (again)."""
+    async def _after_a_call(
+        self, request: ask.DeliverRequest, claim: Claim, wanted: Ask, fetched: live.Fetched, time: RunTime
+    ) -> ask.Delivery:
+        """An earlier attempt may have called the provider: what came of it, or another call where that is right."""
         sender = self._sender(claim)
-        if sender.idempotent and claim.called_ago < KEYS_LAST:
-            return None
-        if sender.listed_within is not None:
-            try:
-                found = await sender.look_up(request.key)
-            except ConnectorError as error:
-                raise _later(error) from None
+        drops_repeats = sender.idempotent and claim.called_ago < KEYS_LAST
+        if sender.listed_within is not None and not drops_repeats:
+            found = await self._listed(sender, sender.listed_within, request.key, claim.called_ago)
             if found is not None:
                 return await self._sent(claim, sender, found, time)
-            # What nobody lists was never taken, once it would be listed by now had it come at the last moment.
-            if (left := ON_ITS_WAY + sender.listed_within - claim.called_ago) > timedelta(0):
-                raise ApplicationError(
-                    "an earlier call may still be on its way, or what came of it not be listed yet",
-                    type="Unknown",
-                    next_retry_delay=min(left, LOOK_AGAIN),
-                    category=ApplicationErrorCategory.BENIGN,
-                )
-            return None
-        if request.purpose == "transactional":
-            return None
-        return await self._settle(claim, "unknown", "no answer from the provider", time)
-
-    async def _send_again(
-        self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime
-    ) -> ask.Delivery:
-        async with self.engine.begin() as conn:
-            await self.gate.call_again(conn, claim.touch_id)
+            async with self.engine.begin() as conn:
+                await self.gate.release(conn, claim.touch_id, "the provider never took it")
+            # Nothing has gone out, so all that has been said since counts as for a first call.
+            return await self._attempt(request, wanted, fetched, time)
+        if not drops_repeats and request.purpose != "transactional":
+            return await self._settle(claim, "unknown", claim.reason or "no answer from the provider", time)
+        if claim.until is not None:
+            return ask.Delivery("waiting", claim.reason, claim.until, claim.hold, claim.touch_id)
+        if claim.reason is not None:
+            # It may have gone out before, and must not go out now.
+            return await self._settle(claim, "unknown", claim.reason, time)
         return await self._send(request, claim, fetched, time)
+
+    async def _listed(self, sender: Sender, within: timedelta, key: str, called_ago: timedelta) -> Accepted | None:
+        """What the provider lists of a touch; None once that is proof: whatever had been called would be listed."""
+        try:
+            found = await sender.look_up(key)
+        except ConnectorError as error:
+            raise _later(error) from None
+        last_call = KEYS_LAST if sender.idempotent else timedelta(0)
+        left = last_call + ON_ITS_WAY + within - called_ago
+        if found is None and left > timedelta(0):
+            raise ApplicationError(
+                "an earlier call may still be on its way, or what came of it not be listed yet",
+                type="Unknown",
+                next_retry_delay=min(left, LOOK_AGAIN),
+                category=ApplicationErrorCategory.BENIGN,
+            )
+        return found
 
     async def _send(
         self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime
     ) -> ask.Delivery:
         sender = self._sender(claim)
+        first = claim.status == "claimed"
         try:
             rendered = self._render(request, claim, fetched)
+            if first:
+                await self._keep(claim, rendered, fetched)
             accepted = await sender.send(self._message(request, claim, rendered))
         except (TryAgain, TemplateError) as error:
             async with self.engine.begin() as conn:
                 await self._note_failure(conn, sender, error)
-                if claim.status == "claimed":
+                if first:
                     # Of a call before this one nobody knows what came; such a touch stays claimed.
-                    await self.gate.release(conn, claim.touch_id)
+                    await self.gate.release(conn, claim.touch_id, _because(error))
             raise _later(error) from None
         except NeverAgain as error:
             if isinstance(error, BadAddress):
                 await self._suppress(claim, error, time)
-            return await self._settle(claim, "failed", error.reason, time, request_id=error.request_id)
+            status = "failed" if first else "unknown"
+            return await self._settle(claim, status, error.reason, time, request_id=error.request_id)
         except Unknown as error:
             async with self.engine.begin() as conn:
                 await self._note_failure(conn, sender, error)
+                await self.gate.note(conn, claim.touch_id, reason=error.reason, request_id=error.request_id)
             if sender.idempotent or sender.listed_within is not None or request.purpose == "transactional":
                 # The next attempt finds the claim and asks the provider, or may simply send again.
                 raise _later(error) from None
-            return await self._settle(claim, "unknown", error.reason, time, request_id=error.request_id)
-        read: dict[str, Any] = {
+            return await self._settle(claim, "unknown", error.reason, time)
+        return await self._sent(claim, sender, accepted, time)
+
+    async def _keep(self, claim: Claim, rendered: Rendered, fetched: live.Fetched) -> None:
+        """What the contact may read from now on, kept before the call: it may be all that is ever known of it."""
+        says: dict[str, Any] = {
             "subject": rendered.subject,
             "body": rendered.text,
             "template_hash": rendered.fingerprint,
         }
         if fetched.outcomes:
-            read["live"] = fetched.outcomes
-        return await self._sent(claim, sender, accepted, time, **read)
+            says["live"] = fetched.outcomes
+        async with self.engine.begin() as conn:
+            await self.gate.note(conn, claim.touch_id, **says)
 
     async def _providers(self, channels: Sequence[str]) -> dict[str, str]:
         """By channel, who would carry a message now: the first, or who stands in for it while it is out."""
@@ -280,13 +304,12 @@ class Deliver:
             },
         )
 
-    async def _sent(self, claim: Claim, sender: Sender, accepted: Accepted, time: RunTime, **read: Any) -> ask.Delivery:
-        """``read``: what the contact reads, where this attempt has rendered it."""
+    async def _sent(self, claim: Claim, sender: Sender, accepted: Accepted, time: RunTime) -> ask.Delivery:
         by = {"provider": sender.name, "provider_id": accepted.provider_id, "request_id": accepted.request_id}
         if self.fallbacks:
             async with self.engine.begin() as conn:
                 await outages.worked(conn, sender.name)
-        return await self._settle(claim, "sent", None, time, **by, **read)
+        return await self._settle(claim, "sent", None, time, **by)
 
     async def _settle(
         self, claim: Claim, status: Any, reason: str | None, time: RunTime, **values: Any
@@ -329,6 +352,10 @@ def _by_post(channel: str, facts: Facts) -> dict[str, str]:
 
 def _no_sender(channels: str) -> ApplicationError:
     return ApplicationError(f"no connector sends on {channels}", type="NoSender")
+
+
+def _because(error: TryAgain | TemplateError) -> str:
+    return error.reason if isinstance(error, TryAgain) else str(error)
 
 
 def _later(error: ConnectorError | TemplateError) -> ApplicationError:

@@ -47,12 +47,14 @@ class Claim:
     """What the gate's transaction found or decided.
 
     Attributes:
-        status: ``claimed``: call the provider now. ``reclaimed``: an earlier attempt claimed it and may have called.
+        status: ``claimed``: call the provider now. ``reclaimed``: an earlier attempt claimed it and may have called;
+            another call is right only where ``reason`` is None, for else the gate has something against it now.
             ``waiting`` and ``dropped``: the verdict says why. ``sent``, ``unknown``, ``failed``: it is settled already.
         channel: The touch's. Once claimed it is the same for ever; before that, what was best when the gate was asked.
         facts: The contact as of now.
         provider: Who is to be called, or was; None where the caller did not say.
-        called_ago: For ``reclaimed``, how long ago on the machine's clock the last call began, if one did.
+        until: Until when at most the gate says wait; None where it does not.
+        called_ago: For ``reclaimed``, how long ago on the machine's clock it was claimed and the first call began.
     """
 
     touch_id: str
@@ -68,6 +70,18 @@ class Claim:
 
 def _touch_id(ask: Ask) -> str:
     return str(uuid5(NAMESPACE_URL, ask.key))
+
+
+def _claimed(touch_id: str) -> sa.Update:
+    return sa.update(touches).where(touches.c.id == touch_id, touches.c.status == "claimed")
+
+
+def _reclaimed(touch: Any, facts: Facts, verdict: Verdict) -> Claim:
+    """A provider may have been called for it, whatever is said now; what is said now decides on another call."""
+    reason = None if isinstance(verdict, Send) else verdict.reason
+    until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
+    called = {"called_ago": touch.called_ago, "provider": touch.provider}
+    return Claim(touch.id, "reclaimed", touch.channel, facts, reason, until, hold, **called)
 
 
 @dataclass(frozen=True)
@@ -86,8 +100,7 @@ class Gate:
         situation = await self._situation(conn, ask, facts, run_id)
         choice = await self._choice(conn, ask, situation, existing)
         verdict = gate.decide(self._chosen(ask, choice), situation, self.policy)
-        claimed = existing is not None and existing.status == "claimed"
-        return isinstance(verdict, Send) or (claimed and not isinstance(verdict, Drop))
+        return isinstance(verdict, Send)
 
     async def claim(
         self,
@@ -116,12 +129,9 @@ class Gate:
         ask = self._chosen(ask, choice)
         verdict = gate.decide(ask, situation, self.policy)
         if existing is not None and existing.status == "claimed":
-            if isinstance(verdict, Drop):
-                # Forbidden since the first attempt: it may have gone out before, and must not go out now.
-                await self.settle(conn, touch_id, "unknown", ask.now, reason=verdict.reason)
-                return Claim(touch_id, "unknown", ask.channel, facts, verdict.reason)
-            called = {"called_ago": existing.called_ago, "provider": existing.provider}
-            return Claim(touch_id, "reclaimed", ask.channel, facts, **called)
+            if not isinstance(verdict, Send):
+                await self._keep(conn, touch_id, ask, choice, verdict)
+            return _reclaimed(existing, facts, verdict)
         if isinstance(verdict, Send) and ask.purpose == "promotional":
             verdict = await self._unless_far_from_usual(conn, ask, situation, verdict)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
@@ -163,18 +173,13 @@ class Gate:
         """What the gate would say of a touch of a run that is not over. Writes nothing and claims nothing."""
         return gate.decide(ask, await self._around(conn, ask, facts, None), self.policy)
 
-    async def call_again(self, conn: AsyncConnection, touch_id: str) -> None:
-        """Notes that the provider is about to be called once more for a claimed touch."""
-        called = sa.update(touches).where(touches.c.id == touch_id, touches.c.status == "claimed")
-        await conn.execute(called.values(called_at=sa.func.clock_timestamp()))
-
-    async def release(self, conn: AsyncConnection, touch_id: str) -> None:
+    async def release(self, conn: AsyncConnection, touch_id: str, reason: str) -> None:
         """Gives a claim back after the provider surely did not take the touch; the next attempt asks the gate anew."""
-        await conn.execute(
-            sa.update(touches)
-            .where(touches.c.id == touch_id, touches.c.status == "claimed")
-            .values(status="waiting", claimed_at=None)
-        )
+        await conn.execute(_claimed(touch_id).values(status="waiting", claimed_at=None, reason=reason))
+
+    async def note(self, conn: AsyncConnection, touch_id: str, **values: Any) -> None:
+        """Keeps what is known of a touch that is claimed and not settled: what it says, why its fate is not known."""
+        await conn.execute(_claimed(touch_id).values(**values))
 
     async def settle(self, conn: AsyncConnection, touch_id: str, status: Status, now: datetime, **values: Any) -> None:
         """Records how a claimed touch ended: ``sent``, ``unknown`` or ``failed``, and tells the journal."""
@@ -284,7 +289,24 @@ class Gate:
         contact_id: str,
         run_id: str,
     ) -> None:
-        reason = None if isinstance(verdict, Send) else verdict.reason
+        """Keeps the decision and, where the touch did not go out, tells the journal."""
+        await self._keep(conn, touch_id, ask, choice, verdict)
+        if isinstance(verdict, Send):
+            return
+        until, hold = (verdict.until, verdict.hold) if isinstance(verdict, Wait) else (None, None)
+        data = {
+            "touch": ask.template,
+            "channel": ask.channel,
+            "purpose": ask.purpose,
+            "reason": verdict.reason,
+            "until": until.isoformat() if until else None,
+            "hold": hold,
+            "touch_id": touch_id,
+        }
+        kind: journal.Kind = "wait" if isinstance(verdict, Wait) else "drop"
+        await journal.write(conn, journal.Entry(ask.now, contact_id, kind, ask.journey, run_id, data=data))
+
+    async def _keep(self, conn: AsyncConnection, touch_id: str, ask: Ask, choice: Choice, verdict: Verdict) -> None:
         inputs = dict(verdict.inputs)
         if ask.channels:
             inputs["choice"] = choice.as_inputs()
@@ -294,7 +316,7 @@ class Gate:
                 touch_id=touch_id,
                 at=ask.now,
                 verdict=type(verdict).__name__.lower(),
-                reason=reason,
+                reason=None if isinstance(verdict, Send) else verdict.reason,
                 until=until,
                 hold=hold,
                 inputs=inputs,
@@ -302,16 +324,3 @@ class Gate:
                 code_version=self.code_version,
             )
         )
-        if isinstance(verdict, Send):
-            return
-        data = {
-            "touch": ask.template,
-            "channel": ask.channel,
-            "purpose": ask.purpose,
-            "reason": reason,
-            "until": until.isoformat() if until else None,
-            "hold": hold,
-            "touch_id": touch_id,
-        }
-        kind: journal.Kind = "wait" if isinstance(verdict, Wait) else "drop"
-        await journal.write(conn, journal.Entry(ask.now, contact_id, kind, ask.journey, run_id, data=data))

@@ -390,6 +390,7 @@ async def test_a_crash_between_claim_and_answer(
 
 
 async def test_a_crash_and_then_an_exit_sends_nothing_and_says_so(house: House, attempt: ActivityEnvironment) -> None:
+    house.outside = Recording.on("email", **NEITHER)
     await house.claim(house.touch())
     await house.tell("meeting.booked")
     delivery = await attempt.run(house.deliver.deliver, house.touch())

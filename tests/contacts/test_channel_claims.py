@@ -104,12 +104,12 @@ async def test_a_claim_that_was_given_back_keeps_its_channel_too(
     run_id = await a_run(engine, alice)
     taken = await take(engine, gate, reminder(hours=4), run_id, alice)
     async with engine.begin() as conn:
-        await gate.release(conn, taken.touch_id)
+        await gate.release(conn, taken.touch_id, "busy")
     await prefers(intake, "email", hours=5)
     again = await take(engine, gate, reminder(hours=6), run_id, alice)
     assert (again.status, again.channel) == ("claimed", "sms")
     async with engine.begin() as conn:
-        await gate.release(conn, taken.touch_id)
+        await gate.release(conn, taken.touch_id, "busy")
     # Not even where this channel is forbidden meanwhile and the other is not.
     await intake.remember(told("consent.withdrawn", at(hours=7), channel="sms"), at(hours=7))
     dropped = await take(engine, gate, reminder(hours=8), run_id, alice)
@@ -138,8 +138,8 @@ async def test_would_send_says_what_a_claim_would_and_changes_nothing(
     assert [await would(reminder()), await would(reminder(hours=4))] == [False, True]
     assert await rows(engine, tables.touches) == []
     taken = await take(engine, gate, reminder(hours=4), run_id, alice)
-    # In the night that follows a claim stands, for it may have been used.
-    assert await would(reminder(hours=16))
+    # The claim stands, and in the night that follows no second call is made.
+    assert [await would(reminder(hours=5)), await would(reminder(hours=16))] == [True, False]
     async with engine.begin() as conn:
         await gate.settle(conn, taken.touch_id, "sent", at(hours=16))
     assert not await would(reminder(hours=30))
@@ -197,7 +197,8 @@ async def test_fault_the_channel_is_kept_because_the_claim_is_remembered(
     first = await take(engine, gate, reminder(hours=4), run_id, alice)
     if released:
         async with engine.begin() as conn:
-            await gate.release(conn, first.touch_id)
+            await gate.release(conn, first.touch_id, "busy")
     await prefers(intake, "email", hours=5)
     again = await take(engine, gate, reminder(hours=6), run_id, alice)
-    assert (first.channel, again.channel) == ("sms", "sms" if remembered else "email")
+    # While it is claimed its row says so besides.
+    assert (first.channel, again.channel) == ("sms", "sms" if remembered or not released else "email")

@@ -151,15 +151,17 @@ async def test_a_second_attempt_finds_the_first(engine: AsyncEngine, intake: Int
     assert touch.claimed_at == START
 
 
-async def test_what_was_forbidden_after_its_claim_is_unknown(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+async def test_what_was_forbidden_after_its_claim_may_not_be_called_for_again(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
     """It may have gone out before the opt-out; it must not go out now."""
     alice = await someone(intake)
     run_id = await a_run(engine, alice)
     await take(engine, gate, an_ask("k"), run_id, alice)
     await intake.record(told("consent.withdrawn", at(1), channel="email"), at(1))
     again = await take(engine, gate, an_ask("k", at(1)), run_id, alice)
-    assert (again.status, again.reason) == ("unknown", "consent_withdrawn")
-    assert await status_of(engine, "k") == "unknown"
+    assert (again.status, again.reason, again.until) == ("reclaimed", "consent_withdrawn", None)
+    assert await status_of(engine, "k") == "claimed"
 
 
 async def test_a_released_claim_asks_the_gate_anew(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
@@ -170,7 +172,7 @@ async def test_a_released_claim_asks_the_gate_anew(engine: AsyncEngine, intake: 
     taken = await take(engine, gate, an_ask("k"), run_id, alice)
     assert (await take(engine, gate, an_ask("l"), run_id, alice)).status == "waiting"
     async with engine.begin() as conn:
-        await gate.release(conn, taken.touch_id)
+        await gate.release(conn, taken.touch_id, "busy")
     # The slot is free again, for whoever asks first.
     assert (await take(engine, gate, an_ask("l"), run_id, alice)).status == "claimed"
     assert (await take(engine, gate, an_ask("k"), run_id, alice)).reason == "frequency_cap"
@@ -183,7 +185,7 @@ async def test_release_undoes_nothing_that_is_settled(engine: AsyncEngine, intak
     taken = await take(engine, gate, an_ask("k"), await a_run(engine, alice), alice)
     async with engine.begin() as conn:
         await gate.settle(conn, taken.touch_id, "sent", START)
-        await gate.release(conn, taken.touch_id)
+        await gate.release(conn, taken.touch_id, "busy")
     assert await status_of(engine, "k") == "sent"
 
 
@@ -219,7 +221,7 @@ async def test_what_either_of_two_got_counts_when_they_turn_out_to_be_one(
     taken = await take(engine, gate, an_ask("k"), runs[whose], people[whose])
     async with engine.begin() as conn:
         if status == "given back":
-            await gate.release(conn, taken.touch_id)
+            await gate.release(conn, taken.touch_id, "busy")
         elif status != "claimed":
             await gate.settle(conn, taken.touch_id, status, START)
     for mail in ("alice@example.com", "bob@example.com"):

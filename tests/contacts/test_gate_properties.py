@@ -488,7 +488,7 @@ class Road:
             return
         async with self.engine.begin() as conn:
             if wish.ends == "given back":
-                await self.gate.release(conn, touch_id)
+                await self.gate.release(conn, touch_id, "busy")
                 self.wishes[wish.key] = replace(wish, ends="sent")
                 self.due[wish.key] = now + timedelta(minutes=1)
             else:

@@ -212,7 +212,7 @@ async def test_what_did_not_go_out_takes_no_slot(engine: AsyncEngine, intake: In
         await gate.settle(conn, failed.touch_id, "failed", START)
     given_back = await take(engine, gate, an_ask("given back"), run_id, alice)
     async with engine.begin() as conn:
-        await gate.release(conn, given_back.touch_id)
+        await gate.release(conn, given_back.touch_id, "busy")
     assert (await take(engine, gate, an_ask("sent"), run_id, alice)).status == "claimed"
     assert await found(engine, capped) == []
 
