@@ -296,6 +296,7 @@ class Deliver:
             html=rendered.html,
             purpose=request.purpose,
             unsubscribe_url=self._links(request, claim).get("unsubscribe_url"),
+            card=rendered.card,
             metadata={
                 "journey": request.run.journey,
                 "template": request.template,

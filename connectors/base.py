@@ -214,6 +214,8 @@ class Message:
         to: The recipient's address on this channel.
         purpose: ``promotional``, ``lifecycle`` or ``transactional``.
         unsubscribe_url: Where the recipient's one click goes; None for transactional messages.
+        card: What the card with a gift says. Of a gift ``text`` is for the colleague who sees to it, and holds these
+            words too; whoever sends the gift without a colleague sends them alone.
         metadata: ``journey``, ``template``, ``due`` (ISO, when a colleague should have acted). Of a letter or
             a gift also ``name`` (the recipient's) and ``address`` (``connectors.postal.PostalAddress`` as JSON), where
             they are known.
@@ -226,6 +228,7 @@ class Message:
     html: str | None = None
     purpose: str = "promotional"
     unsubscribe_url: str | None = None
+    card: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -31,6 +31,9 @@ from connectors.postal import address_in
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, event, identities, identity
 
+LONGEST_CARD = 2000
+"""Characters."""
+
 
 class SendosoSettings(Credentials):
     """``SENDOSO_*``.
@@ -72,9 +75,9 @@ class Sendoso:
     async def send(self, message: Message) -> Accepted:
         """See ``Sender.send``. ``provider_id`` is Sendoso's tracking code.
 
-        ``metadata`` may say ``name`` (the recipient's), ``card`` (what the card says), ``touch_id`` and ``address``
-        (see ``connectors.postal``). The message's own text is written for a colleague who chooses a present, and does
-        not go out.
+        The eGift's e-mail, or the card in the parcel, says what the ``card`` says. ``metadata`` may say ``name`` (the
+        recipient's), ``touch_id`` and ``address`` (see ``connectors.postal``). The message's text is written for a
+        colleague who chooses a present, and does not go out.
 
         Raises:
             NeverAgain: Also for transactional messages, which are sent again when an answer is lost.
@@ -147,8 +150,8 @@ class Sendoso:
             "touch_id": int(campaign),
             "email": message.to,
             "via_from": "Perennial",
-            **_short("name", asked.get("name"), 100),
-            **_short("custom_message", asked.get("card"), 2000),
+            **_short("name", "metadata.name", asked.get("name"), 100),
+            **_short("custom_message", "card", message.card, LONGEST_CARD),
         }
         if settings.kind == "egift":
             return {**shared, **_EGIFT}
@@ -278,10 +281,10 @@ _COLLECT = {
 }
 
 
-def _short(field: str, value: str | None, most: int) -> dict[str, str]:
+def _short(theirs: str, ours: str, value: str | None, most: int) -> dict[str, str]:
     if value is not None and len(value) > most:
-        raise NeverAgain(Sendoso.name, f"{field} is longer than {most} characters")
-    return {field: value} if value else {}
+        raise NeverAgain(Sendoso.name, f"{ours}: is longer than {most} characters")
+    return {theirs: value} if value else {}
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:

@@ -23,6 +23,9 @@ from contacts.events import Event, Identity, event, identities, identity, minor_
 
 PAGE = 100
 
+LONGEST_CARD = 2000
+"""Characters."""
+
 OUT_OF_FUNDS = timedelta(hours=6)
 """When an order is tried again that the balance did not cover. Somebody has to pay money in, which takes its time."""
 
@@ -72,9 +75,9 @@ class Tremendous:
     async def send(self, message: Message) -> Accepted:
         """See ``Sender.send``. ``provider_id`` is the reward's id, which webhooks name.
 
-        ``metadata`` may say ``amount``, ``currency``, ``campaign``, ``products``, ``name`` (the recipient's) and
-        ``card`` (what the e-mail says); the settings say the rest. The message's own text is written for a colleague
-        who chooses a present, and does not go out.
+        The e-mail says what the ``card`` says. ``metadata`` may say ``amount``, ``currency``, ``campaign``,
+        ``products`` and ``name`` (the recipient's); the settings say the rest. The message's text is written for a
+        colleague who chooses a present, and does not go out.
         """
         if identity("email", message.to) is None:
             raise BadAddress(self.name, "the recipient's address is not an e-mail address")
@@ -133,8 +136,8 @@ class Tremendous:
         products = [p.strip() for p in (asked.get("products") or settings.products or "").split(",") if p.strip()]
         if not (campaign or products):
             raise NeverAgain(self.name, "nothing is set to give (TREMENDOUS_CAMPAIGN or TREMENDOUS_PRODUCTS)")
-        recipient = {"email": message.to, **_short("name", asked.get("name"), 100)}
-        meta = _short("message", asked.get("card"), 2000)
+        recipient = {"email": message.to, **_short("name", "metadata.name", asked.get("name"), 100)}
+        meta = _short("message", "card", message.card, LONGEST_CARD)
         return {
             "external_id": message.key,
             "payment": {"funding_source_id": settings.funding_source},
@@ -192,10 +195,10 @@ class Tremendous:
             raise TryAgain(self.name, reason, delay=OUT_OF_FUNDS, request_id=refused.request_id) from None
 
 
-def _short(field: str, value: str | None, most: int) -> dict[str, str]:
+def _short(theirs: str, ours: str, value: str | None, most: int) -> dict[str, str]:
     if value is not None and len(value) > most:
-        raise NeverAgain(Tremendous.name, f"{field} is longer than {most} characters")
-    return {field: value} if value else {}
+        raise NeverAgain(Tremendous.name, f"{ours}: is longer than {most} characters")
+    return {theirs: value} if value else {}
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:

@@ -2,7 +2,8 @@
 
 A message is two files: ``messages/<name>.toml`` says what it is and what it must be told, ``messages/<name>.j2`` is its
 copy, written once. A mail's copy is rendered twice with two sets of blocks (``layout/mjml``, ``layout/text``), so that
-both parts say the same and carry the same links. Every other channel is text alone, in the layout of its name.
+both parts say the same and carry the same links. Every other channel is text alone, in the layout of its name; of a
+gift's copy the card is rendered apart as well (``layout/card``), for whoever prints it or sends it along.
 
 A message may be written for further channels, one pair of files each: ``messages/<name>.sms.toml`` and ``.j2``. These
 versions are one message: they agree on purpose, role and context.
@@ -91,6 +92,7 @@ class Rendered:
         preheader: What an inbox shows after the subject, part of ``html`` too; empty for all but e-mail.
         text: The plain text part, or all there is. Only an e-mail's has its lines broken.
         html: The HTML part, whole; None for all but e-mail.
+        card: The words of the card with a gift, from greeting to sign-off, which ``text`` holds too; None for all else.
         fingerprint: Changes when anything the template is made of changes; 12 hex digits.
     """
 
@@ -99,6 +101,7 @@ class Rendered:
     preheader: str
     text: str
     html: str | None
+    card: str | None
     fingerprint: str
 
 
@@ -191,6 +194,7 @@ class Templates:
             for channel in get_args(Channel)
         }
         self._text["email"] = _environment(folder, "text", autoescape=False, wrap=_wrap)
+        self._card = _environment(folder, "card", "text", autoescape=False, wrap=_flow)
         frame = _toml(folder / "layout" / "frame.toml", _Frame)
         shared = sorted(p for part in ("layout", "messages/parts", "content") for p in (folder / part).rglob("*.*"))
         self._front: dict[str, _FrontMatter] = {}
@@ -278,14 +282,15 @@ class Templates:
                 if (source := getattr(front, field)) is not None
             }
             whole = {**facts, **lines, "purpose": front.purpose}
-            text = environment.get_template(copy).render(whole)
+            card = _tidy(self._card.get_template(copy).render(whole)).strip() if front.channel == "gift" else None
+            text = environment.get_template(copy).render(whole, card=card)
             html = self._html(copy, whole) if front.channel == "email" else None
         except UndefinedError as error:
             raise TemplateError(f"{copy} uses what it does not declare: {error.message}") from None
         except (TemplateRuntimeError, ValueError) as error:
             raise TemplateError(f"{copy}: {error}") from None
         preheader = lines.get("preheader", "")
-        return Rendered(template, lines["subject"], preheader, _tidy(text), html, declared.fingerprint)
+        return Rendered(template, lines["subject"], preheader, _tidy(text), html, card, declared.fingerprint)
 
     def _html(self, copy: str, whole: Mapping[str, Any]) -> str:
         # No fonts: MJML would have the reader's mail program fetch one from a font service, and so tell on them.

@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 from connectors import http
 from connectors.base import Message, Refused, Request, Sender, Source
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
-from connectors.sendoso import Sendoso, SendosoSettings
+from connectors.sendoso import LONGEST_CARD, Sendoso, SendosoSettings
 
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS13ZWJob29rLWVuZHBvaW50"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -104,11 +104,23 @@ async def test_an_egift(sendoso: Sendoso) -> None:
 
 
 @respx.mock
-async def test_a_message_may_say_more_and_a_colleagues_text_stays_here(sendoso: Sendoso) -> None:
+async def test_a_message_may_say_more(sendoso: Sendoso) -> None:
     vendor = Vendor()
-    await sendoso.send(replace(GIFT, metadata={"name": "Zoë", "card": "Well done!", "touch_id": "78"}))
+    await sendoso.send(replace(GIFT, metadata={"name": "Zoë", "touch_id": "78"}))
     (gift,) = vendor.gifts
-    assert (gift["name"], gift["custom_message"], gift["touch_id"]) == ("Zoë", "Well done!", 78)
+    assert (gift["name"], gift["touch_id"]) == ("Zoë", 78)
+
+
+@pytest.mark.parametrize("kind", ["egift", "collect_address"])
+@pytest.mark.parametrize("card", ["Dear Zoë,\n\nWell done!", "c" * LONGEST_CARD])
+@respx.mock
+async def test_the_card_goes_out_and_what_is_written_for_a_colleague_does_not(
+    tmp_path: Path, kind: str, card: str
+) -> None:
+    vendor = Vendor()
+    await made(tmp_path, kind=kind).send(replace(GIFT, card=card))
+    (gift,) = vendor.gifts
+    assert gift["custom_message"] == card
     assert "Ask first" not in json.dumps(gift)
 
 
@@ -158,8 +170,8 @@ async def test_an_egift_stays_one_though_the_address_is_known(sendoso: Sendoso) 
         (replace(GIFT, metadata={"touch_id": "seven"}), {}, "SENDOSO_TOUCH_ID"),
         (replace(GIFT, metadata={"touch_id": "1" * 19}), {}, "SENDOSO_TOUCH_ID"),
         (GIFT, {"touch_id": None}, "SENDOSO_TOUCH_ID"),
-        (replace(GIFT, metadata={"name": "n" * 101}), {}, "name is longer than 100"),
-        (replace(GIFT, metadata={"card": "c" * 2001}), {}, "custom_message is longer than 2000"),
+        (replace(GIFT, metadata={"name": "n" * 101}), {}, "metadata.name: is longer than 100"),
+        (replace(GIFT, card="c" * (LONGEST_CARD + 1)), {}, "card: is longer than 2000"),
         (replace(GIFT, metadata={"address": "{}"}), {"kind": "collect_address"}, "metadata.address.name"),
         (GIFT, {"client_id": None}, "SENDOSO_CLIENT_ID"),
         (GIFT, {"client_secret": None}, "SENDOSO_CLIENT_SECRET"),

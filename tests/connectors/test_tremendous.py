@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connectors import http
 from connectors.base import Message, Poller, Refused, Request, Sender, Source
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain
-from connectors.tremendous import PAGE, Tremendous, TremendousSettings
+from connectors.tremendous import LONGEST_CARD, PAGE, Tremendous, TremendousSettings
 
 SECRET = "private-key-of-the-webhook"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -112,21 +112,27 @@ async def test_the_same_key_again_makes_no_other_gift(tremendous: Tremendous) ->
 @respx.mock
 async def test_a_message_may_say_what_is_given(tremendous: Tremendous) -> None:
     account = Account()
-    await tremendous.send(
-        asking(amount="12.5", currency="eur", campaign="CAMP2", products="P1, P2", name="Zoë", card="Cheers!")
-    )
+    await tremendous.send(asking(amount="12.5", currency="eur", campaign="CAMP2", products="P1, P2", name="Zoë"))
     reward = account.sent["reward"]
     assert reward["value"] == {"denomination": 12.5, "currency_code": "EUR"}
     assert (reward["campaign_id"], reward["products"]) == ("CAMP2", ["P1", "P2"])
     assert reward["recipient"] == {"email": "zoe@example.com", "name": "Zoë"}
-    assert reward["delivery"] == {"method": "EMAIL", "meta": {"message": "Cheers!"}}
 
 
+@pytest.mark.parametrize("card", ["Dear Zoë,\n\nCheers!", "c" * LONGEST_CARD])
 @respx.mock
-async def test_what_is_written_for_a_colleague_does_not_go_out(tremendous: Tremendous) -> None:
+async def test_the_card_goes_out_and_what_is_written_for_a_colleague_does_not(
+    tremendous: Tremendous, card: str
+) -> None:
     account = Account()
-    await tremendous.send(GIFT)
+    await tremendous.send(replace(GIFT, card=card))
+    assert account.sent["reward"]["delivery"] == {"method": "EMAIL", "meta": {"message": card}}
     assert "Ask first" not in json.dumps(account.sent)
+
+
+async def test_a_card_that_is_too_long_is_refused_before_any_call(tremendous: Tremendous) -> None:
+    with respx.mock, pytest.raises(NeverAgain, match=r"^tremendous: card: is longer than 2000 characters$"):
+        await tremendous.send(replace(GIFT, card="c" * (LONGEST_CARD + 1)))
 
 
 @pytest.mark.parametrize(
@@ -151,8 +157,7 @@ async def test_what_is_written_for_a_colleague_does_not_go_out(tremendous: Treme
         ({"funding_source": None}, {}, "TREMENDOUS_FUNDING_SOURCE"),
         ({"campaign": None}, {}, "TREMENDOUS_CAMPAIGN"),
         ({"api_key": None}, {}, "TREMENDOUS_API_KEY"),
-        ({}, {"name": "n" * 101}, "name is longer than 100"),
-        ({}, {"card": "c" * 2001}, "message is longer than 2000"),
+        ({}, {"name": "n" * 101}, "metadata.name: is longer than 100"),
     ],
 )
 @respx.mock

@@ -207,6 +207,7 @@ def test_the_way_out_is_on_everything_but_transactional(shown):
 def test_other_channels_have_words_alone_and_no_holes(plain):
     _, rendered = plain
     assert (rendered.html, rendered.preheader) == (None, "")
+    assert (rendered.card is not None) == rendered.text.startswith("WHAT TO GIVE")
     for part in (rendered.subject, rendered.text):
         assert not re.search(HOLE, part)
         assert "  " not in part
@@ -248,6 +249,7 @@ def test_paper_greets_signs_off_and_links_nowhere(paper):
         assert before == ""
     if channel == "gift":
         assert re.fullmatch(r"WHAT TO GIVE\n\n.+\n\nTHE CARD WITH IT\n\n", before, re.DOTALL)
+        assert rendered.card == f"{greeting}\n\n{card.strip()}", "what goes with a gift is what a colleague reads"
     if channel == "mail":
         assert before == "Fernhill Studio\n12 Mill Lane, Fernhill FH1 2AB\n\n"
     else:

@@ -202,6 +202,27 @@ def test_copy_fills_every_part_of_its_channel(folder, file, left_out):
         Templates(folder).render(name, {"brand": FRAME["brand"]}, channel or None)
 
 
+def test_a_card_with_a_hole_is_refused(folder):
+    edit(folder / "messages" / "gift_first_value.j2", "Put your feet up", "Put {{ what }} up")
+    with pytest.raises(TemplateError, match=r"gift_first_value\.j2 uses what it does not declare: 'what'"):
+        Templates(folder).render("gift_first_value", {"brand": FRAME["brand"]})
+
+
+def test_a_card_is_refused_without_a_value_it_cannot_do_without(folder):
+    edit(folder / "messages" / "gift_first_value.toml", 'type = "milestone", fallback = ""', 'type = "milestone"')
+    with pytest.raises(MissingContext, match="milestone"):
+        Templates(folder).render("gift_first_value", {"brand": FRAME["brand"]})
+
+
+def test_a_change_of_the_cards_layout_is_a_change_of_the_gift(folder):
+    before = Templates(folder).render("gift_first_value", {"brand": FRAME["brand"]})
+    edit(folder / "layout" / "card" / "layout.j2", "Warmly", "Yours")
+    after = Templates(folder).render("gift_first_value", {"brand": FRAME["brand"]})
+    assert "Yours,\nall of us" in after.card
+    assert after.card in after.text
+    assert before.fingerprint != after.fingerprint
+
+
 def test_an_sms_that_is_too_long_is_refused(folder):
     edit(folder / "messages" / "missed_call.sms.j2", "sorry", "so sorry " * 40)
     with pytest.raises(TemplateError, match=r"missed_call\.sms\.j2: .* 300"):
