@@ -352,9 +352,10 @@ def explain(
 async def _explain(contact: str, touch: str | None, out: "Output") -> None:
     from ops import explain, explain_view
     from ops.installation import opened
+    from workflows.registry import CARDS
 
     async with opened() as here, here.reading() as conn:
-        told = await explain.explain(conn, contact, touch, here.policy)
+        told = await explain.explain(conn, contact, touch, CARDS, here.policy)
     out.many(told.parts, lambda _: explain_view.explanation(told))
 
 

@@ -12,7 +12,7 @@ from contacts import facts as facts_module
 from contacts import journal, store
 from contacts.facts import Consent, Facts
 from contacts.policy import Policy
-from contacts.specs import Happening
+from contacts.specs import Card, Happening
 from contacts.tables import contacts, decisions, events, runs, touches
 from ops.explain_words import REASONS, channel, details, passed
 from ops.output import Failure
@@ -120,29 +120,63 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Unasked:
+    """A message that no run has asked to send so far, for each journey that sends it.
+
+    Attributes:
+        state: ``open``: the contact's run has not come to it. ``ended``: it ended before. ``skipped``: an event could
+            have started one and did not. ``never``: nothing has ever called for one.
+        run_id: The newest run; None where there was none.
+        stage: Where the run is, or was as it ended.
+        next_wake: When an open run goes on by itself.
+        outcome: How an ended run ended; ``by``: the event that ended it, or that started none.
+        reason: Why none was started.
+        at: When the run began, the run ended, or none was started.
+    """
+
+    kind: Literal["unasked"]
+    template: str
+    journey: str
+    state: Literal["open", "ended", "skipped", "never"]
+    run_id: str | None = None
+    stage: str | None = None
+    next_wake: datetime | None = None
+    outcome: str | None = None
+    by: str | None = None
+    reason: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What was and was not sent to a contact, and why, in order of time."""
 
     contact_id: str
     contact: str
-    parts: Sequence[Touch | Skipped]
+    parts: Sequence[Touch | Skipped | Unasked]
 
 
-async def explain(conn: AsyncConnection, contact: str, touch: str | None, policy: Policy) -> Explanation:
+async def explain(
+    conn: AsyncConnection, contact: str, touch: str | None, cards: Sequence[Card], policy: Policy
+) -> Explanation:
     """Explains every touch and every journey not entered, or the touches that ``touch`` names.
 
     Args:
         contact: An id, e-mail address or other identity.
-        touch: A template's name, a touch's id or its key; None for everything.
+        touch: A template's name, a touch's id or its key; None for everything. Of a template that no run has asked for
+            it is said why not, for each journey that sends it.
 
     Raises:
         NoSuchContact: There is no such contact.
-        Failure: The contact has no such touch.
+        Failure: The contact has no such touch, and no journey sends a template of that name.
     """
     facts = await store.find(conn, contact)
     told = await _touches(conn, facts.contact_id)
     chosen = [t for t in told if touch is None or touch in (t.row.template, t.row.id, t.row.key)]
     who = (await conn.execute(sa.select(CONTACT).where(contacts.c.id == facts.contact_id))).scalar_one()
+    senders = [card.name for card in cards if touch in card.messages]
+    if touch is not None and not chosen and senders:
+        return Explanation(facts.contact_id, who, await _unasked(conn, facts.contact_id, touch, senders))
     if touch is not None and not chosen:
         names = ", ".join(dict.fromkeys(t.row.template for t in told)) or "none at all"
         raise Failure(f"{who} has no touch {touch!r}; touches so far: {names}")
@@ -198,6 +232,32 @@ async def _touches(conn: AsyncConnection, contact_id: str) -> list[_Touched]:
 async def _skipped(conn: AsyncConnection, contact_id: str) -> list[Skipped]:
     entries = [e for _, e in await journal.read(conn, contact_id) if e.kind == "skip"]
     return [Skipped("skip", e.at, str(e.journey), str(e.data.get("by")), str(e.data.get("reason"))) for e in entries]
+
+
+async def _unasked(conn: AsyncConnection, contact_id: str, template: str, journeys: Sequence[str]) -> list[Unasked]:
+    skips = {skip.journey: skip for skip in await _skipped(conn, contact_id)}
+    mine = (
+        sa.select(runs, events.c.type.label("ended_by"))
+        .outerjoin(events, events.c.id == runs.c.exit_event)
+        .where(runs.c.contact_id == contact_id, runs.c.journey.in_(journeys))
+        .order_by(runs.c.entered_at, runs.c.id)
+    )
+    newest = {run.journey: run for run in await conn.execute(mine)}
+    told: list[Unasked] = []
+    for journey in journeys:
+        run, skip = newest.get(journey), skips.get(journey)
+        ended_at = min((t for t in (run.exited_at, run.ended_at) if t is not None), default=None) if run else None
+        if run is not None and ended_at is None:
+            one = Unasked("unasked", template, journey, "open", run.id, run.stage, run.next_wake, at=run.entered_at)
+        elif skip is not None and (run is None or skip.at > run.entered_at):
+            one = Unasked("unasked", template, journey, "skipped", by=skip.event, reason=skip.reason, at=skip.at)
+        elif run is not None:
+            ending = {"outcome": run.outcome, "by": run.ended_by, "at": ended_at}
+            one = Unasked("unasked", template, journey, "ended", run.id, run.stage, **ending)
+        else:
+            one = Unasked("unasked", template, journey, "never")
+        told.append(one)
+    return told
 
 
 async def _consent_events(conn: AsyncConnection, contact_id: str, policy: Policy, named: Sequence[str]) -> list[_Word]:

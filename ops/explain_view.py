@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.explain import Decision, Explanation, Skipped, Touch
+from ops.explain import Decision, Explanation, Skipped, Touch, Unasked
 from ops.looks import coloured, inset, labelled, short, text
 from ops.output import stamp
 
@@ -16,12 +16,39 @@ def explanation(told: Explanation) -> RenderableType:
     head = Text.assemble(text(told.contact, "bold"), text(f"  {told.contact_id}", "dim"))
     if not told.parts:
         return Group(head, "Nothing was ever to be sent, and no journey was passed over.")
-    return Group(head, *(_skip(p) if isinstance(p, Skipped) else _touch(p) for p in told.parts))
+    return Group(head, *(_part(part) for part in told.parts))
+
+
+def _part(part: Touch | Skipped | Unasked) -> RenderableType:
+    match part:
+        case Touch():
+            return _touch(part)
+        case Skipped():
+            return _skip(part)
+        case Unasked():
+            return _unasked(part)
 
 
 def _skip(skip: Skipped) -> RenderableType:
     line = Text.assemble(text(skip.journey, "cyan"), " not entered on ", text(f"{skip.event}: {skip.reason}"))
     return Group("", Text.assemble(Text(short(skip.at), "dim"), "  ", line))
+
+
+def _unasked(one: Unasked) -> RenderableType:
+    head = Text.assemble(text(one.template, "bold"), "  not asked for by ", text(one.journey, "cyan"), ": ")
+    when = f" {stamp(one.at)}" if one.at else ""
+    match one.state:
+        case "open":
+            wakes = f", which goes on {stamp(one.next_wake)}" if one.next_wake else ""
+            said = f"the run is in {f'stage {one.stage}' if one.stage else 'no stage yet'}{wakes}"
+        case "ended":
+            by = f" by {one.by}" if one.by else ""
+            said = f"the run {one.outcome or 'ended'}{by}{when}"
+        case "skipped":
+            said = f"not entered on {one.by}{when}: {one.reason}"
+        case "never":
+            said = "nothing has called for it"
+    return Group("", Text.assemble(head, text(said)))
 
 
 def _touch(touch: Touch) -> RenderableType:
@@ -32,7 +59,7 @@ def _touch(touch: Touch) -> RenderableType:
     rows = [
         ("journey", text(f"{touch.journey}, stage {touch.stage}{_end_of_run(touch)}")),
         *([("subject", text(touch.subject))] if touch.subject else []),
-        *([("because", text(touch.reason))] if touch.status in ("failed", "unknown") and touch.reason else []),
+        *([("because", text(touch.reason))] if _is_news(touch) else []),
         ("consent", _consent_used(touch)),
         *([("template", text(_version(touch)))] if touch.template_hash else []),
         *([("fetched", text(_fetched(touch.live)))] if touch.live else []),
@@ -40,6 +67,12 @@ def _touch(touch: Touch) -> RenderableType:
         ("touch", text(touch.touch_id)),
     ]
     return Group("", head, inset(_decisions(touch.decisions)), labelled(rows))
+
+
+def _is_news(touch: Touch) -> bool:
+    """Whether the touch's reason is none that the gate has given: what came of a call, in the provider's words."""
+    last = touch.decisions[-1].reason if touch.decisions else None
+    return touch.reason is not None and (touch.status in ("failed", "unknown") or touch.reason != last)
 
 
 def _end_of_run(touch: Touch) -> str:

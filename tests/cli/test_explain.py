@@ -6,7 +6,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
@@ -265,8 +265,37 @@ def test_a_touch_is_named_by_template_id_or_key(welcomed: World) -> None:
     assert by_template["template"] == "welcome"
     assert said("explain", "ada@example.com", by_template["touch_id"]) == [by_template]
     assert said("explain", "ada@example.com", by_template["key"]) == [by_template]
-    line = failed("explain", "ada@example.com", "welcome_fourth", status=1)
-    assert line == "ada@example.com has no touch 'welcome_fourth'; touches so far: welcome, welcome_second"
+    line = failed("explain", "ada@example.com", "no_such", status=1)
+    assert line == "ada@example.com has no touch 'no_such'; touches so far: welcome, welcome_second"
+
+
+def test_a_message_no_run_has_asked_for_is_explained_by_its_journeys(welcomed: World) -> None:
+    def why(template: str) -> tuple[dict[str, Any], str]:
+        (one,) = said("explain", "ada@example.com", template)
+        return one, " ".join(perennial("explain", "ada@example.com", template).stdout.split())
+
+    one, text = why("welcome_third")
+    assert (one["kind"], one["journey"], one["state"]) == ("unasked", "welcome", "open")
+    assert "welcome_third not asked for by welcome: the run is in" in text
+    one, text = why("checkout_help")
+    assert (one["journey"], one["state"], one["run_id"]) == ("abandoned-checkout", "never", None)
+    assert text.endswith("nothing has called for it")
+    welcomed.happens("page.viewed", at=ago(days=3), page="pricing")
+    one, text = why("welcome_third")
+    assert (one["state"], one["outcome"], one["by"]) == ("ended", "exited", "page.viewed")
+    assert "the run exited by page.viewed" in text
+
+
+def test_a_journey_that_was_not_entered_explains_its_messages(world: World) -> None:
+    world.happens("consent.granted", at=ago(days=9), channel="email", purpose="promotional")
+    world.happens("contact.identified", at=ago(days=8), email="ada@example.com")
+    world.happens("purchase.completed", at=ago(days=7), order_id="1")
+    world.happens("resource.downloaded", at=ago(days=2), resource="seo-guide")
+    (one,) = said("explain", "ada@example.com", "welcome_third")
+    assert (one["state"], one["by"]) == ("skipped", "resource.downloaded")
+    assert one["reason"]
+    text = " ".join(perennial("explain", "ada@example.com", "welcome_third").stdout.split())
+    assert f"not entered on resource.downloaded {stamp(ago(days=2))}" in text
 
 
 @pytest.mark.parametrize(
