@@ -632,6 +632,24 @@ async def _segments_why(contact: str, out: "Output") -> None:
     out.many(found, segment_view.why)
 
 
+@segments.command("pressure", epilog=_example("perennial segments pressure --days 90"))
+def segments_pressure(
+    days: Annotated[float, typer.Option(min=1, max=365, help="How far back to look.")] = 30,
+    json: Json = False,
+) -> None:
+    """Who gets too much, who nobody thinks of, and how much of it sells: everybody, and each segment."""
+    _run(_segments_pressure(days, _output(json)))
+
+
+async def _segments_pressure(days: float, out: "Output") -> None:
+    from ops import pressure, segment_view
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        found = await pressure.pressure(conn, here.policy, here.clock.now(), timedelta(days=days))
+    out.many(found, segment_view.pressure)
+
+
 @segments.command("backfill", epilog=_example("perennial segments backfill high_value --dry-run"))
 def segments_backfill(
     segment: Segment,
@@ -1056,18 +1074,24 @@ def _before(now: datetime, begin: timedelta | datetime | None) -> datetime | Non
     return now - begin if isinstance(begin, timedelta) else begin
 
 
-@app.command(epilog=_example("perennial reviews --json"))
-def reviews(json: Json = False) -> None:
+@app.command(epilog=_example("perennial reviews --segment high_value"))
+def reviews(
+    segment: Annotated[str | None, typer.Option(metavar="SEGMENT", help="Only of contacts who are in it.")] = None,
+    json: Json = False,
+) -> None:
     """Runs somebody should look at."""
-    _run(_reviews(_output(json)))
+    _run(_reviews(segment, _output(json)))
 
 
-async def _reviews(out: "Output") -> None:
+async def _reviews(segment: str | None, out: "Output") -> None:
+    from contacts import rollouts
     from ops import queues, views
     from ops.installation import opened
+    from ops.segments import segment_of
 
     async with opened() as here, here.reading() as conn:
-        lines = await queues.list_reviews(conn)
+        among = [rollouts.members(segment_of(here.policy, segment))] if segment is not None else []
+        lines = await queues.list_reviews(conn, *among)
     out.many(lines, views.reviews)
 
 

@@ -287,6 +287,22 @@ class JourneyBreaker(_Part):
         return self
 
 
+class Pressure(_Part):
+    """From where on ``perennial segments pressure`` says that a group gets too much, too little or too much promotion.
+
+    Attributes:
+        promotional_share: Of all messages, so much may sell.
+        over: So many times as much promotion a member as everybody gets is too much.
+        under: So much of what everybody gets a member is too little.
+        at_least: Of fewer members, or fewer messages, nothing is said.
+    """
+
+    promotional_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    over: Annotated[float, Field(ge=1)] = 2.0
+    under: Annotated[float, Field(ge=0, le=1)] = 0.5
+    at_least: Annotated[int, Field(ge=1)] = 20
+
+
 class Breaker(_Part):
     """What is far from usual: then a journey's promotion stops, and a person is asked.
 
@@ -626,6 +642,7 @@ class Policy(_Part):
     experiments: Annotated[tuple[Experiment, ...], Field(alias="experiment")] = ()
     echo_days: Days = 2
     breaker: Breaker
+    pressure: Pressure = Pressure()
     frequency: dict[Frequency, StatedCap] = Field(default_factory=dict)
     providers: dict[Channel, Provider] = Field(default_factory=dict)
     systems: Systems = Systems()

@@ -53,12 +53,13 @@ class InboxLine:
 
 @dataclass(frozen=True)
 class ReviewLine:
-    """A run somebody should look at; ``story``: its last lines, oldest first."""
+    """A run somebody should look at; ``story``: its last lines, oldest first; ``segments``: its contact's now."""
 
     run_id: str
     contact_id: str
     contact: str
     journey: str
+    segments: Sequence[str]
     reason: str
     at: datetime
     story: Sequence[Mapping[str, Any]]
@@ -147,12 +148,15 @@ async def list_inbox(conn: AsyncConnection, limit: int, *conditions: sa.ColumnEl
     return [InboxLine(r.id, r.connector, r.received_at, r.status, r.events, r.error) for r in await conn.execute(query)]
 
 
-async def list_reviews(conn: AsyncConnection) -> list[ReviewLine]:
+async def list_reviews(conn: AsyncConnection, *conditions: sa.ColumnElement[bool]) -> list[ReviewLine]:
     """Runs that nobody has looked at yet, the oldest first."""
     rows = await conn.execute(
-        sa.select(reviews, CONTACT)
+        sa.select(reviews, CONTACT, contacts.c.facts["segments"].label("segments"))
         .join(contacts, contacts.c.id == reviews.c.contact_id)
-        .where(reviews.c.resolved_at.is_(None))
+        .where(reviews.c.resolved_at.is_(None), *conditions)
         .order_by(reviews.c.at, reviews.c.run_id)
     )
-    return [ReviewLine(r.run_id, r.contact_id, r.contact, r.journey, r.reason, r.at, r.story) for r in rows]
+    return [
+        ReviewLine(r.run_id, r.contact_id, r.contact, r.journey, sorted(r.segments or ()), r.reason, r.at, r.story)
+        for r in rows
+    ]

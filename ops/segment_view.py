@@ -8,6 +8,7 @@ from rich.text import Text
 from ops.foresight import Foreseen
 from ops.looks import columns, inset, labelled, short, text
 from ops.output import stamp
+from ops.pressure import Pressure
 from ops.rollouts import RolloutPage, Steered
 from ops.segments import Membership, SegmentLine, SegmentPage
 from workflows.rollout import Progress
@@ -41,6 +42,23 @@ def segment(page: SegmentPage) -> RenderableType:
 def why(found: Sequence[Membership]) -> RenderableType:
     """Every segment, and why a contact is in it or not."""
     return Group(*(_membership(one) for one in found)) if found else "The policy has no segments."
+
+
+def pressure(groups: Sequence[Pressure]) -> RenderableType:
+    """How much reaches whom, everybody first."""
+    table = columns("segment", "members", "each", "sells", "left alone", "had enough", "said no", "", wrap=[""])
+    for group in groups:
+        table.add_row(
+            text(group.segment or "everybody", "cyan" if group.segment else "bold"),
+            str(group.members),
+            f"{group.a_member:.1f}",
+            f"{group.share:.0%}" if group.touches else "-",
+            str(group.left_alone),
+            str(group.had_enough),
+            str(group.said_no),
+            text(", ".join(group.signs), "yellow"),
+        )
+    return table
 
 
 def _membership(one: Membership) -> RenderableType:

@@ -137,9 +137,10 @@ def reviews(lines: Sequence[ReviewLine]) -> RenderableType:
     """Runs to look at, one under the other."""
     if not lines:
         return "Nothing to review."
-    table = columns("since (UTC)", "contact", "journey", "why", wrap=["contact", "why"])
+    table = columns("since (UTC)", "contact", "journey", "segments", "why", wrap=["contact", "segments", "why"])
     for line in lines:
-        table.add_row(short(line.at), text(line.contact), text(line.journey, "cyan"), text(line.reason))
+        who, among = text(line.contact), text(", ".join(line.segments))
+        table.add_row(short(line.at), who, text(line.journey, "cyan"), among, text(line.reason))
     return table
 
 

@@ -261,5 +261,11 @@ def test_the_review_queue_is_listed_until_it_is_resolved(busy: World) -> None:
         "nobody took the hand-off",
     )
     assert review["story"] == [{"text": "entered greet"}]
+    assert review["segments"] == []
+    assert said("reviews", "--segment", "high_value") == []
+    joined = tables.contacts.c.facts.concat({"segments": {"high_value": NOW.isoformat()}})
+    busy.within(lambda conn: conn.execute(sa.update(tables.contacts).values(facts=joined)))
+    assert [one["segments"] for one in said("reviews", "--segment", "high_value")] == [["high_value"]]
+    assert "no segment 'no_such'" in failed("reviews", "--segment", "no_such", status=1)
     busy.within(lambda conn: conn.execute(sa.update(tables.reviews).values(resolved_at=NOW)))
     assert said("reviews") == []
