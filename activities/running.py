@@ -27,8 +27,7 @@ async def pulse() -> AsyncIterator[None]:
         yield
     finally:
         beating.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await beating
+        await asyncio.wait([beating])
 
 
 class RunTime:

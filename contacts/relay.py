@@ -80,7 +80,8 @@ class Relay:
                         await self.drain()
                         longest = await self._until_next_try()
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(heard.wait(), longest)
+                            async with asyncio.timeout(longest):
+                                await heard.wait()
                         heard.clear()
             except (SQLAlchemyError, psycopg.Error) as error:
                 log.warning("relay.database_away", error=type(error).__name__)
@@ -151,5 +152,4 @@ class Relay:
                 yield heard, listener
             finally:
                 listener.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await listener
+                await asyncio.wait([listener])

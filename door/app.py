@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
@@ -36,9 +36,8 @@ def create_app(door: Door) -> FastAPI:
         yield
         for task in kept:
             task.cancel()
-        for task in kept:
-            with suppress(asyncio.CancelledError):
-                await task
+        if kept:
+            await asyncio.wait(kept)
 
     app = FastAPIOffline(redoc_url=None, title="Perennial", version="1", description=_ABOUT, lifespan=lifespan)
     handle_errors(app)

@@ -307,8 +307,7 @@ class _Story:
             yield
         finally:
             watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
+            await asyncio.wait([watcher])
             await engine.dispose()
 
     async def _watch(self, engine: AsyncEngine) -> None:

@@ -54,7 +54,8 @@ async def end(process: Process, grace: float = _STOP_GRACE) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), grace)
+        async with asyncio.timeout(grace):
+            await process.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):
             process.kill()

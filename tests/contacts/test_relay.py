@@ -293,3 +293,30 @@ async def test_a_database_that_restarts_is_survived(
 def end_all_connections(server: str, name: str) -> None:
     with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
+async def test_a_relay_that_is_cancelled_as_it_hears_something_ends(
+    engine: AsyncEngine, temporal: FakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = asyncio.Event()
+
+    @asynccontextmanager
+    async def listening(_: Relay) -> AsyncIterator[tuple[asyncio.Event, "asyncio.Future[None]"]]:
+        yield heard, asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(Relay, "_listening", listening)
+    waits = asyncio.Event()
+    wait = heard.wait
+
+    async def waiting() -> bool:
+        waits.set()
+        return await wait()
+
+    monkeypatch.setattr(heard, "wait", waiting)
+    running = asyncio.create_task(Relay(engine, temporal).run())
+    await waits.wait()
+    await asyncio.sleep(0)
+    heard.set()
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled()

@@ -226,8 +226,8 @@ async def test_nobody_in_a_broadcast_waits_for_another(engine: AsyncEngine, inta
     first, second = [(await facts_of(engine, email)).contact_id for email in addresses(1, 2)]
     async with engine.begin() as one, engine.begin() as other:
         assert (await rollouts.turn(intake, one, NEWS, first, at(1), at(1))).skipped is None
-        taken = rollouts.turn(intake, other, NEWS, second, at(1), at(1))
-        assert (await asyncio.wait_for(taken, 10)).skipped is None
+        async with asyncio.timeout(10):
+            assert (await rollouts.turn(intake, other, NEWS, second, at(1), at(1))).skipped is None
 
 
 async def test_a_turn_waits_for_what_happens_to_the_contact_and_sees_it(engine: AsyncEngine, intake: Intake) -> None:

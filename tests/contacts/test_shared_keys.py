@@ -42,7 +42,8 @@ async def test_nobody_waits_for_others_with_the_same_key(engine: AsyncEngine, ye
     await comes_near(yearly)
     async with engine.begin() as conn:
         await store.lock(conn, (await facts_of(engine)).contact_id)
-        await asyncio.wait_for(comes_near(yearly, who=BOB), 10)
+        async with asyncio.timeout(10):
+            await comes_near(yearly, who=BOB)
 
 
 async def test_an_exit_of_somebody_else_with_the_key_keeps_nobody_out(engine: AsyncEngine, yearly: Intake) -> None:

@@ -107,7 +107,8 @@ async def test_the_relay_lives_as_long_as_the_app_and_is_started_again(
 
     app = create_app(new_door(engine, chores={"relay": relay}))
     async with app.router.lifespan_context(app):
-        await asyncio.wait_for(running.wait(), 5)
+        async with asyncio.timeout(5):
+            await running.wait()
         assert not ended.is_set()
     assert ended.is_set()
 

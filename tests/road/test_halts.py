@@ -178,7 +178,8 @@ async def test_what_is_on_its_way_arrives_and_nothing_follows(
     async with road.all():
         await road.consent()
         await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
-        await asyncio.wait_for(on_its_way.wait(), 30)
+        async with asyncio.timeout(30):
+            await on_its_way.wait()
         await call(road, "journey/welcome")
         go_on.set()
         await road.letters()
@@ -195,7 +196,8 @@ async def test_what_a_provider_did_not_take_waits_for_the_end(
     async with road.all():
         await road.consent()
         await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
-        await asyncio.wait_for(on_its_way.wait(), 30)
+        async with asyncio.timeout(30):
+            await on_its_way.wait()
         await call(road, "journey/welcome")
         go_on.set()
         await touches(road, lambda t: t.hold == "pause:journey/welcome")
