@@ -4,7 +4,6 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -16,8 +15,6 @@ from activities.deliver import Deliver
 from connectors.errors import NeverAgain, TryAgain, Unknown
 from connectors.recording import Recording
 from contacts import tables
-from contacts.channels import choose
-from contacts.claims import Gate
 from tests.activities.conftest import MORNING, House
 
 MEETING = {"meeting": {"starts_at": "2030-03-05T14:00:00Z"}}
@@ -123,24 +120,12 @@ async def test_a_claim_outlives_the_connector_of_its_channel(
     assert delivered(senders) == []
 
 
-@pytest.mark.parametrize("remembered", [True, False])
-async def test_fault_no_echo_after_an_answer_that_was_lost(
-    house: House,
-    attempt: ActivityEnvironment,
-    reachable: None,
-    senders: Senders,
-    monkeypatch: pytest.MonkeyPatch,
-    remembered: bool,
+async def test_no_echo_after_an_answer_that_was_lost(
+    house: House, attempt: ActivityEnvironment, reachable: None, senders: Senders
 ) -> None:
-    """The text arrives, its answer does not; then the provider is busy and the claim is given back; then the contact
-    says that mail suits them better.
+    """The text arrives, its answer does not; then the provider is busy; then the contact says that mail suits them
+    better.
     """
-
-    async def anew(self: Gate, conn: Any, ask: Any, situation: Any, existing: Any) -> Any:
-        return choose(ask, situation, self.policy)
-
-    if not remembered:
-        monkeypatch.setattr(Gate, "_choice", anew)
     act = through(house, senders)
     senders["sms"].lose_answer()
     senders["sms"].fail(TryAgain("recording", "429"))
@@ -149,7 +134,7 @@ async def test_fault_no_echo_after_an_answer_that_was_lost(
             await attempt.run(act.deliver, reminder(house, minutes=minutes))
     await house.tell("contact.updated", at=MORNING + timedelta(minutes=2), preferred_channel="email")
     assert (await attempt.run(act.deliver, reminder(house, minutes=3))).status == "sent"
-    assert delivered(senders) == (["sms"] if remembered else ["email", "sms"])
+    assert delivered(senders) == ["sms"]
 
 
 @pytest.mark.parametrize("seed", range(12))
