@@ -92,6 +92,7 @@ journeys = _group("journeys", "Look at journeys.")
 segments = _group("segments", "Who is in which segment, and something for all of them.")
 rollouts = _group("rollouts", "Backfills and broadcasts on their way.")
 handoffs = _group("handoffs", "Hand-offs that wait for a person.")
+approvals = _group("approvals", "Journeys that wait for a yes.")
 pauses = _group("pauses", "Halts of a contact, a journey, a channel or everything.")
 inbox = _group("inbox", "Requests of outside systems as they came.")
 outgoing = _group("outgoing", "What other systems are told.")
@@ -867,6 +868,51 @@ async def _handoffs_ack(id: str, by: str, out: "Output") -> None:
     async with opened() as here:
         line = await queues.take(here.intake, id, by, here.clock.now())
     out.one(line, views.taken)
+
+
+@approvals.command("list", epilog=_example("perennial approvals list"))
+def approvals_list(
+    all: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False, json: Json = False
+) -> None:
+    """What journeys wait to be allowed, what ends first first."""
+    _run(_approvals_list(all, _output(json)))
+
+
+async def _approvals_list(all: bool, out: "Output") -> None:
+    from ops import views
+    from ops.approvals import list_approvals, waiting
+    from ops.installation import opened
+
+    async with opened() as here, here.reading() as conn:
+        now = here.clock.now()
+        lines = await list_approvals(conn, now, *([] if all else [waiting(now)]))
+    out.many(lines, views.approvals)
+
+
+ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="The approval's id, or the beginning of it.")]
+ApprovalBy = Annotated[str, typer.Option(help="Who says so.")]
+
+
+@approvals.command("approve", epilog=_example("perennial approvals approve 1f0c2d3e --by Kim"))
+def approvals_approve(id: ApprovalId, by: ApprovalBy, json: Json = False) -> None:
+    """Say yes: the run goes on with what it asked for."""
+    _run(_approvals_answer(id, True, by, _output(json)))
+
+
+@approvals.command("refuse", epilog=_example("perennial approvals refuse 1f0c2d3e --by Kim"))
+def approvals_refuse(id: ApprovalId, by: ApprovalBy, json: Json = False) -> None:
+    """Say no: the run goes on without it."""
+    _run(_approvals_answer(id, False, by, _output(json)))
+
+
+async def _approvals_answer(id: str, approved: bool, by: str, out: "Output") -> None:
+    from ops import views
+    from ops.approvals import Word, answer
+    from ops.installation import opened
+
+    async with opened() as here:
+        line = await answer(here.intake, id, Word(approved, by), here.clock.now())
+    out.one(line, views.answered)
 
 
 @pauses.command("list", epilog=_example("perennial pauses list"))

@@ -1,4 +1,4 @@
-"""Slack: tells a channel of the people who work here, and hears who of them takes a hand-off."""
+"""Slack: tells a channel of the people who work here, and hears what they answer."""
 
 import re
 from binascii import hexlify
@@ -12,27 +12,19 @@ from pydantic import Field, RootModel, SecretStr
 from pydantic_core import from_json, to_json
 from pydantic_settings import SettingsConfigDict
 
-from connectors import http
+from connectors import http, slack_blocks, slack_questions
 from connectors.base import Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
-from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
-from contacts.events import Event, InvalidEvent, event, identities
+from connectors.webhook import Body, check_age, check_signature, one_line_errors, secrets_in
+from contacts.events import Event, InvalidEvent
 
 API = "https://slack.com/api"
-
-TAKE = "handoff.take"
-"""The action of the button that takes a hand-off; its value is ``<hand-off>/<contact>``, both ours."""
 
 _RECENT = 100
 """Messages of the channel that are read to see whether an alert is there already."""
 
 Said = TypeVar("Said", bound="_Answer")
-
-_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_HANDOFF_KEY = re.compile(rf"({_UUID})(?:/reminder/\d+)?")
-_CONTACT_PATH = re.compile(rf".*/contacts/({_UUID})")
-_TAKEN = re.compile(rf"({_UUID})/({_UUID})")
 
 
 class SlackSettings(Credentials):
@@ -42,7 +34,7 @@ class SlackSettings(Credentials):
         channel: The channel's id; the bot must be a member.
         webhook_url: An incoming webhook's address, which is a secret. Used where there is no bot token.
         signing_secret: Signs what people click; without it alerts have no buttons.
-        allowed_users: Slack's ids (``U...``) of who may take a hand-off, with commas; None: whoever sees the channel.
+        allowed_users: Slack's ids (``U...``) of who may answer, with commas; None: whoever sees the channel.
     """
 
     model_config = SettingsConfigDict(env_prefix="SLACK_")
@@ -58,7 +50,7 @@ class SlackSettings(Credentials):
 class Slack:
     """The ``Alert`` that people see, ``Source`` of what they click on it, and ``Sink`` that shows who was first."""
 
-    name: ClassVar[str] = "slack"
+    name: ClassVar[str] = slack_questions.SOURCE
 
     def __init__(self, settings: SlackSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
@@ -83,15 +75,15 @@ class Slack:
         check_age(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(sent)), now)
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
-        """See ``Source.parse``. Only the first click on a hand-off counts: its event is named after the hand-off."""
+        """See ``Source.parse``. Only the first click counts: its event is named after what was asked about."""
         with one_line_errors():
             document = _document(request.body)
             if _Kind.model_validate(document).type != "block_actions":
                 return []
-            clicked = _Clicked.model_validate(document)
+            clicked = slack_questions.Clicked.model_validate(document)
             if self._allowed is not None and clicked.user.id not in self._allowed:
                 return []
-            return [_taken(clicked, action) for action in clicked.actions if action.action_id == TAKE]
+            return slack_questions.events(clicked)
 
     def reply(self, request: Request) -> Reply | None:
         """See ``Replies.reply``. A challenge is echoed; a click is answered by nothing, as Slack wants it."""
@@ -111,8 +103,8 @@ class Slack:
         Slack drops no repeats. So the key is in the message's metadata, and the channel's newest messages are read
         before a post, where the app may read them. By an incoming webhook neither is possible: the id is then the key.
         """
-        blocks = _blocks(title, body, self._buttons(key, link))
-        text = _escaped(_cut(title, 3000))
+        blocks = slack_blocks.alert(title, body, self._buttons(key, link))
+        text = slack_blocks.escaped(slack_blocks.cut(title, 3000))
         if not self._settings.bot_token and self._settings.webhook_url:
             await self._post_to_webhook({"text": text, "blocks": blocks})
             return f"webhook/{key}"
@@ -134,46 +126,37 @@ class Slack:
         return f"{answer.channel}/{answer.ts}"
 
     async def tell(self, told: Told) -> str | None:
-        """See ``Sink.tell``. On ``handoff.acknowledged`` the alert says who took it and loses its button.
+        """See ``Sink.tell``. Once a person has answered, the alert says who and what, and loses its buttons.
 
-        Only the first is shown: a message without the button is left as it is. The event must say which message it is
-        (``alert``, as ``alert`` returned it); what was clicked here does.
+        Only the first is shown: a message without the buttons is left as it is. The event must say which message it is
+        (``alert``, as ``alert`` returned it).
         """
         channel, _, stamp = str(told.data.get("alert") or "").partition("/")
-        if told.type != "handoff.acknowledged" or not stamp or channel == "webhook":
+        question = next((q for q in slack_questions.QUESTIONS if q.type == told.type), None)
+        if question is None or not stamp or channel == "webhook":
             return None
         where = {"channel": channel, "latest": stamp, "inclusive": "true", "limit": "1"}
         history = await self._ask("conversations.history", _History, params=where)
-        message = next((m for m in history.messages if m.ts == stamp), None)
-        if message is None or not any(_is_take(e) for block in message.blocks for e in _elements(block)):
+        blocks = next((m.blocks for m in history.messages if m.ts == stamp), [])
+        rest = question.without_buttons(blocks, str(told.data.get(question.names)))
+        if rest is None:
             return None
-        words = f"Taken by {told.data.get('by') or 'a colleague'}"
+        words = question.words(told.data, str(told.data.get("by") or "a colleague"))
         update = {
             "channel": channel,
             "ts": stamp,
-            "text": _escaped(words),
-            "blocks": [*_without_take(message.blocks), {"type": "context", "elements": [_plain(words, 300)]}],
+            "text": slack_blocks.escaped(words),
+            "blocks": [*rest, slack_blocks.context(words)],
         }
         await self._ask("chat.update", _Answer, json=update)
         return f"{channel}/{stamp}"
 
-    def _buttons(self, key: str, link: str | None) -> list[dict[str, Any]]:
-        buttons: list[dict[str, Any]] = []
-        handoff = _HANDOFF_KEY.fullmatch(key)
-        contact = _CONTACT_PATH.fullmatch(urlsplit(link).path) if link else None
-        if handoff and contact and self._settings.signing_secret:
-            value = f"{handoff[1]}/{contact[1]}"
-            take = {
-                "type": "button",
-                "action_id": TAKE,
-                "style": "primary",
-                "text": _plain("Take it", 75),
-                "value": value,
-            }
-            buttons.append(take)
-        if link:
-            buttons.append({"type": "button", "action_id": "open", "text": _plain("Open", 75), "url": link})
-        return buttons
+    def _buttons(self, key: str, link: str | None) -> list[slack_blocks.Block]:
+        if not link:
+            return []
+        contact = slack_questions.contact_in(urlsplit(link).path)
+        asked = slack_questions.buttons(key, contact) if contact and self._settings.signing_secret else []
+        return [*asked, slack_blocks.link("Open", link)]
 
     async def _posted(self, channel: str, key: str) -> str | None:
         """The alert with this key among the newest messages; None if there is none, or we may not look."""
@@ -247,51 +230,6 @@ class _Kind(Body):
     type: str
 
 
-class _User(Body):
-    id: str
-    username: str | None = None
-    name: str | None = None
-
-
-class _Action(Body):
-    action_id: str
-    action_ts: Moment
-    value: str = ""
-
-
-class _Container(Body):
-    channel_id: str | None = None
-    message_ts: str | None = None
-
-
-class _Clicked(Body):
-    user: _User
-    container: _Container = _Container()
-    actions: list[_Action]
-
-
-def _taken(clicked: _Clicked, action: _Action) -> Event:
-    named = _TAKEN.fullmatch(action.value)
-    if named is None:
-        raise InvalidEvent("actions.value", "does not name a hand-off and its contact")
-    place = clicked.container
-    alert = {"alert": f"{place.channel_id}/{place.message_ts}"} if place.channel_id and place.message_ts else {}
-    return event(
-        "handoff.acknowledged",
-        source=Slack.name,
-        source_id=f"taken/{named[1]}",
-        occurred_at=action.action_ts,
-        # The value comes back as we gave it, signed by Slack.
-        identities=identities(("contact", named[2])),
-        data={
-            "handoff_id": named[1],
-            "by": clicked.user.username or clicked.user.name or clicked.user.id,
-            "slack_user": clicked.user.id,
-            **alert,
-        },
-    )
-
-
 def _is_form(body: bytes) -> bool:
     return not body.lstrip().startswith((b"{", b"["))
 
@@ -335,44 +273,3 @@ def _fault(error: str) -> ConnectorError:
     if error in ("internal_error", "fatal_error"):  # Slack: some of it may have happened
         return Unknown(Slack.name, error)
     return NeverAgain(Slack.name, error)
-
-
-def _blocks(title: str, body: str, buttons: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # Plain text throughout: a contact's own words must not become a mention or a link.
-    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, 150)}]
-    if body:
-        blocks.append({"type": "section", "text": _plain(body, 3000)})
-    if buttons:
-        blocks.append({"type": "actions", "elements": buttons})
-    return blocks
-
-
-def _elements(block: Mapping[str, Any]) -> list[Any]:
-    elements = block.get("elements")
-    return elements if block.get("type") == "actions" and isinstance(elements, list) else []
-
-
-def _is_take(element: Any) -> bool:
-    return isinstance(element, dict) and element.get("action_id") == TAKE
-
-
-def _without_take(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept: list[dict[str, Any]] = []
-    for block in blocks:
-        if not any(_is_take(e) for e in _elements(block)):
-            kept.append(block)
-        elif rest := [e for e in _elements(block) if not _is_take(e)]:
-            kept.append({**block, "elements": rest})
-    return kept
-
-
-def _plain(text: str, limit: int) -> dict[str, Any]:
-    return {"type": "plain_text", "text": _cut(text, limit), "emoji": False}
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -384,6 +384,14 @@ class BroadcastData(StoppedData):
     valid_days: Annotated[float, Field(gt=0, le=14)] | None = None
 
 
+class ApprovalData(_Data):
+    """``approval.answered``: a person's word on what a run asked. ``void`` is ours: nothing follows from this one."""
+
+    approval_id: Annotated[str, Field(min_length=1, max_length=100)]
+    approved: Annotated[bool, Field(strict=True)]
+    by: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
 DATA: dict[str, type[_Data]] = {
     "contact.identified": ContactData, "contact.updated": ContactData, "contact.merged": _Data,
     "contact.erased": _Data, "contact.paused": PauseData, "contact.resumed": _Data,
@@ -414,6 +422,7 @@ DATA: dict[str, type[_Data]] = {
     "broadcast.due": BroadcastData, "broadcast.stopped": StoppedData,
     "hold.opened": HoldData, "hold.released": _Data,
     "handoff.opened": _Data, "handoff.acknowledged": _Data, "handoff.closed": _Data,
+    "approval.asked": _Data, "approval.answered": ApprovalData,
 }  # fmt: skip
 """Every type Perennial acts on, with the shape of its data. Other well-formed types are stored and routed nowhere."""
 

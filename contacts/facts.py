@@ -429,7 +429,7 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.", "hold.", "segment.", "broadcast.", "consent.", "message.",
+    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "consent.", "message.",
     "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
-from contacts import breaker, handoffs, journal, runs, segments, store, tellings
+from contacts import approvals, breaker, handoffs, journal, runs, segments, store, tellings
 from contacts import facts as facts_module
 from contacts.events import Event, InvalidEvent, event, identities
 from contacts.facts import ADDRESSES, Facts, address_kind
@@ -95,6 +95,7 @@ class Intake:
         await store.save(conn, after)
         await self._tell_holds(conn, before, after, happening, now)
         await handoffs.acknowledge(conn, after.contact_id, happening, now)
+        await approvals.answer(conn, after.contact_id, happening, now)
         await tellings.write(conn, happening.id, event.type, self.policy.told(event.type, event.source), now)
         plan = await self._route(conn, before, after, happening, now)
         for moved in _moves(before, after, happening.id, now):
@@ -144,7 +145,7 @@ class Intake:
             now=now,
             half_life=timedelta(days=self.policy.score.half_life_days),
         )
-        happened = _with_address(event, facts)
+        happened = await approvals.judged(conn, facts.contact_id, event.type, _with_address(event, facts), now)
         event_id = str(uuid4())
         stored = await conn.execute(
             insert(events)

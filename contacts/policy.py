@@ -40,6 +40,9 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEK: tuple[Weekday, ...] = get_args(Weekday)
 Days = Annotated[float, Field(gt=0, le=3650)]
 
+_ANSWERS = ("handoff.acknowledged", "approval.answered")
+"""What people answer to an alert."""
+
 
 def _known_type(value: str) -> str:
     if value not in events.DATA and not value.startswith("custom."):
@@ -668,8 +671,12 @@ class Policy(_Part):
         return self
 
     def told(self, type: str, source: str) -> list[str]:
-        """Who is told of an event of this type, each once; never whoever it came from, or it would come back."""
-        return list(dict.fromkeys(r.to for r in self.outgoing if r.covers(type) and r.to != source))
+        """Who is told of an event of this type, each once; never whoever it came from, or it would come back.
+
+        But who alerts people is told of their answers there, too: it shows them, and nothing comes back of it.
+        """
+        shown = source == self.systems.alert and type in _ANSWERS
+        return list(dict.fromkeys(r.to for r in self.outgoing if r.covers(type) and (shown or r.to != source)))
 
     def hours(self, channel: str, purpose: Purpose) -> Hours:
         """What is said of the hours for a touch of this purpose on this channel."""

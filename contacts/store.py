@@ -23,7 +23,8 @@ from contacts.tables import contacts, identities
 _FACTS = TypeAdapter(Facts)
 
 _OF_A_CONTACT = (
-    tables.identities, tables.events, tables.runs, tables.touches, tables.handoffs, tables.reviews, tables.journal,
+    tables.identities, tables.events, tables.runs, tables.touches, tables.handoffs, tables.approvals, tables.reviews,
+    tables.journal,
 )  # fmt: skip
 
 

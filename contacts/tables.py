@@ -245,6 +245,30 @@ handoffs = sa.Table(
     comment="A contact given to a person: why, by when, who took it",
 )
 
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run_id", _ID, sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("contact_id", _ID, sa.ForeignKey("contacts.id"), nullable=False, index=True),
+    sa.Column("journey", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("asked_at", _TIME, nullable=False),
+    sa.Column("until", _TIME, nullable=False),
+    sa.Column("told_at", _TIME),
+    sa.Column("alert_id", sa.Text),
+    sa.Column("answered_at", _TIME),
+    sa.Column("answered_by", sa.Text),
+    sa.Column("approved", sa.Boolean),
+    sa.Column("closed_at", _TIME),
+    sa.Index(
+        "approvals_waiting",
+        "until",
+        postgresql_where=sa.text("answered_at IS NULL AND closed_at IS NULL"),
+    ),
+    comment="A yes that a run waits for: what, until when, who said what; closed_at: it went on without an answer",
+)
+
 reviews = sa.Table(
     "reviews",
     metadata,

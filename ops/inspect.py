@@ -357,6 +357,8 @@ async def _next(conn: AsyncConnection, run: Any, waiting: Any, handed: Any, now:
     if line is None or run.next_wake is None or run.next_wake < now:
         return "is at work on it"
     what = line.get("reason")
+    if "approved" in line:
+        return "is at work on it"
     if line.get("name"):
         return f"waits for approval until {stamp(run.next_wake)}: {what}"
     if what in (None, "the time"):

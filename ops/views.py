@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from ops.approvals import ApprovalLine, outcome
 from ops.cards import CardPage
 from ops.claim import Running
 from ops.inspect import RunLine
@@ -83,6 +84,22 @@ def handoffs(lines: Sequence[HandoffLine]) -> RenderableType:
 def taken(line: HandoffLine) -> RenderableType:
     """What is said when somebody takes a hand-off."""
     return text(f"{line.acknowledged_by} has {line.contact} now: {line.reason}")
+
+
+def approvals(lines: Sequence[ApprovalLine]) -> RenderableType:
+    """Approvals, one under the other; eight characters of the id are enough for ``approve`` and ``refuse``."""
+    if not lines:
+        return "Nothing waits for a yes."
+    table = columns("id", "contact", "journey", "until (UTC)", "what", wrap=["contact", "what"])
+    for line in lines:
+        until = Text(short(line.until)) if line.waits else text(outcome(line), "green" if line.approved else "yellow")
+        table.add_row(line.approval_id[:8], text(line.contact), text(line.journey, "cyan"), until, text(line.what))
+    return table
+
+
+def answered(line: ApprovalLine) -> RenderableType:
+    """What is said when somebody answers an approval."""
+    return text(f"{outcome(line)}, for {line.contact}: {line.what}")
 
 
 def inbox(lines: Sequence[InboxLine]) -> RenderableType:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 import cli
 from activities.record import open_review, write_lines
 from activities.signatures import Line, RunRef
-from contacts import policy, tables
+from contacts import approvals, policy, tables
+from contacts.approvals import Question
 from contacts.claims import Claim, Gate
 from contacts.database import connect
 from contacts.events import event, identities
@@ -149,6 +150,20 @@ class World:
         }
         self.within(lambda conn: conn.execute(sa.insert(tables.handoffs).values(values)))
         return handoff_id
+
+    def asks_approval(self, journey: str, *, at: datetime, until: datetime, id: str | None = None) -> str:
+        """A run asks a person for a yes."""
+        run = self.run(journey)
+        question = Question(id or str(uuid4()), run.run_id, run.contact_id, journey, "a small present", until)
+        line = Line(9, at, "approval", "greet", until, {"reason": question.what, "name": f"greet/{question.what}"})
+        ref = RunRef(run.run_id, run.contact_id, journey, "greet", at)
+
+        async def ask(conn: AsyncConnection) -> None:
+            await approvals.ask(conn, question, at)
+            await write_lines(conn, ref, [line], until)
+
+        self.within(ask)
+        return question.approval_id
 
     def needs_review(self, journey: str, reason: str, *, at: datetime) -> None:
         run = self.run(journey)

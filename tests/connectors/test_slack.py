@@ -1,4 +1,4 @@
-"""Slack: what an alert looks like, who takes it, and what each refusal means."""
+"""Slack: what an alert looks like, who answers it, and what each refusal means."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connectors import http
 from connectors.base import Alert, Refused, Replies, Request, Sink, Source, Told
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
-from connectors.slack import TAKE, Slack, SlackSettings
+from connectors.slack import Slack, SlackSettings
 from contacts.events import Event, Identity
 
 POST = "https://slack.com/api/chat.postMessage"
@@ -25,7 +25,9 @@ UPDATE = "https://slack.com/api/chat.update"
 HISTORY = "https://slack.com/api/conversations.history"
 HOOK = "https://hooks.slack.example.com/services/T1/B1/s3cret"
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+TAKE, APPROVE, REFUSE = "handoff.take", "approval.approve", "approval.refuse"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+APPROVAL = "abba1111-2222-4333-8444-555566667777"
 HANDOFF = "0b5a1111-2222-4333-8444-555566667777"
 CONTACT = "c0ffee00-2222-4333-8444-555566667777"
 LINK = f"https://hub.example.com/contacts/{CONTACT}"
@@ -167,6 +169,16 @@ async def test_a_handoff_can_be_taken_from_its_alert(slack: Slack, key: str) -> 
     assert open["url"] == LINK
 
 
+async def test_an_approval_can_be_answered_from_its_alert(slack: Slack) -> None:
+    route = respx.post(POST).respond(json={"ok": True, "channel": "C1", "ts": "1.1"})
+    await slack.alert(f"{APPROVAL}/approval", "For customer success: yes or no?", "A present", LINK)
+    approve, refuse, open = sent(route)["blocks"][-1]["elements"]
+    assert (approve["action_id"], approve["style"], approve["text"]["text"]) == (APPROVE, "primary", "Approve")
+    assert (refuse["action_id"], refuse["style"], refuse["text"]["text"]) == (REFUSE, "danger", "Refuse")
+    assert approve["value"] == refuse["value"] == f"{APPROVAL}/{CONTACT}"
+    assert open["url"] == LINK
+
+
 @pytest.mark.parametrize(
     ("key", "link", "secret"),
     [
@@ -175,14 +187,19 @@ async def test_a_handoff_can_be_taken_from_its_alert(slack: Slack, key: str) -> 
         (HANDOFF, None, SECRET),
         (HANDOFF, "https://hub.example.com/contacts/", SECRET),
         (HANDOFF, LINK, None),
+        (f"{APPROVAL}/approval/1", LINK, SECRET),
+        (f"{APPROVAL}/approval", None, SECRET),
+        (f"{APPROVAL}/approval", "https://hub.example.com/contacts/", SECRET),
+        (f"{APPROVAL}/approval", LINK, None),
     ],
 )
-async def test_other_alerts_have_no_button_to_take(key: str, link: str | None, secret: str | None) -> None:
+async def test_other_alerts_have_no_button_to_answer(key: str, link: str | None, secret: str | None) -> None:
     respx.get(HISTORY).respond(json={"ok": True, "messages": []})
     route = respx.post(POST).respond(json={"ok": True, "channel": "C1", "ts": "1.1"})
     async with http.new_client() as client:
         await made(client, signing_secret=secret).alert(key, "title", "body", link)
-    assert TAKE not in json.dumps(sent(route))
+    said = json.dumps(sent(route))
+    assert not [action for action in (TAKE, APPROVE, REFUSE) if action in said]
 
 
 async def test_an_incoming_webhook_alone_will_do() -> None:
@@ -219,6 +236,10 @@ def signed(body: bytes, *, secret: str = SECRET, at: datetime = NOW, stamp: str 
     mac = hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
     headers = {"x-slack-signature": f"v0={mac}", "x-slack-request-timestamp": stamp}
     return Request("POST", "https://hub.example.com/webhooks/slack", headers, body)
+
+
+def clicked(action: str, at: str = "1772442060.5", about: str = APPROVAL) -> dict[str, Any]:
+    return {"type": "button", "action_id": action, "value": f"{about}/{CONTACT}", "action_ts": at}
 
 
 def click(**fields: Any) -> bytes:
@@ -265,6 +286,39 @@ def test_the_first_click_wins() -> None:
     assert (second.data["by"], second.source_id) == ("ben", first.source_id)
 
 
+@pytest.mark.parametrize(("action", "said"), [(APPROVE, True), (REFUSE, False)])
+def test_a_click_answers_the_approval(action: str, said: bool) -> None:
+    arriving = signed(click(actions=[clicked(action)]))
+    LISTENING.verify(arriving, NOW)
+    (event,) = LISTENING.parse(arriving, NOW)
+    assert (event.type, event.source, event.source_id) == ("approval.answered", "slack", f"answered/{APPROVAL}")
+    assert event.occurred_at == datetime(2026, 3, 2, 9, 1, 0, 500000, tzinfo=UTC)
+    assert event.identities == (Identity("contact", CONTACT),)
+    assert event.data == {
+        "approval_id": APPROVAL,
+        "approved": said,
+        "by": "ann",
+        "slack_user": "U1",
+        "alert": "C1/1772442000.000100",
+    }
+
+
+def test_whoever_clicks_first_whatever_they_choose_wins() -> None:
+    (first,) = parsed(click(actions=[clicked(REFUSE)]))
+    (second,) = parsed(click(user={"id": "U2", "name": "ben"}, actions=[clicked(APPROVE, at="1772442061.5")]))
+    assert (first.data["approved"], second.data["approved"]) == (False, True)
+    assert second.source_id == first.source_id
+    (other,) = parsed(click(actions=[clicked(APPROVE, about=HANDOFF)]))
+    assert other.source_id != first.source_id
+
+
+def test_only_who_may_answer_an_approval_does() -> None:
+    chosen = made(signing_secret=SECRET, allowed_users="U1")
+    for action in (APPROVE, REFUSE):
+        assert len(parsed(click(actions=[clicked(action)]), chosen)) == 1
+        assert parsed(click(user={"id": "U2"}, actions=[clicked(action)]), chosen) == []
+
+
 def test_only_who_may_take_it_does() -> None:
     chosen = made(signing_secret=SECRET, allowed_users=" U1, U9")
     assert len(parsed(click(), chosen)) == 1
@@ -280,13 +334,13 @@ def test_other_clicks_and_other_requests_mean_nothing() -> None:
     assert parsed(b'{"type": "url_verification", "challenge": "abc"}') == []
 
 
+@pytest.mark.parametrize("action", [TAKE, APPROVE, REFUSE])
 @pytest.mark.parametrize(
     "value", ["", HANDOFF, f"{HANDOFF}/{CONTACT}/x", f"{HANDOFF}/alice@example.com", "{}", CONTACT.upper()]
 )
-def test_a_value_that_is_not_ours_is_one_line(value: str) -> None:
-    action = {"type": "button", "action_id": TAKE, "value": value, "action_ts": "1772442060.5"}
+def test_a_value_that_is_not_ours_is_one_line(action: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"^actions\.value: ") as caught:
-        parsed(click(actions=[action]))
+        parsed(click(actions=[clicked(action) | {"value": value}]))
     assert "alice" not in str(caught.value)
 
 
@@ -400,6 +454,38 @@ async def test_the_alert_says_who_took_it() -> None:
     assert context["elements"] == [{"type": "plain_text", "text": "Taken by ann <b>", "emoji": False}]
 
 
+APPROVING = {"type": "button", "action_id": APPROVE, "value": f"{APPROVAL}/{CONTACT}"}
+REFUSING = {"type": "button", "action_id": REFUSE, "value": f"{APPROVAL}/{CONTACT}"}
+
+
+def answered(**data: Any) -> Told:
+    fields = {"approval_id": APPROVAL, "approved": True, "by": "mia", "alert": "C1/1.1", **data}
+    return Told("e1", "approval.answered", NOW, CONTACT, [], fields)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"approved": True}, "Approved by mia"),
+        ({"approved": False}, "Refused by mia"),
+        ({"approved": True, "void": True}, "mia answered too late"),
+        ({"approved": False, "by": "ann <b>"}, "Refused by ann <b>"),
+    ],
+)
+async def test_the_alert_says_what_was_answered(data: dict[str, Any], words: str) -> None:
+    respx.get(HISTORY).respond(json={"ok": True, "messages": [shown(APPROVING, REFUSING, OPEN)]})
+    route = respx.post(UPDATE).respond(json={"ok": True, "channel": "C1", "ts": "1.1"})
+    async with http.new_client() as client:
+        assert await made(client).tell(answered(**data)) == "C1/1.1"
+    update = sent(route)
+    assert (update["channel"], update["ts"]) == ("C1", "1.1")
+    assert update["text"] == words.replace("<", "&lt;").replace(">", "&gt;")
+    header, actions, context = update["blocks"]
+    assert header == shown()["blocks"][0]
+    assert actions["elements"] == [OPEN]
+    assert context["elements"] == [{"type": "plain_text", "text": words, "emoji": False}]
+
+
 async def test_an_empty_row_of_buttons_goes_away() -> None:
     respx.get(HISTORY).respond(json={"ok": True, "messages": [shown(TAKING)]})
     route = respx.post(UPDATE).respond(json={"ok": True})
@@ -408,17 +494,36 @@ async def test_an_empty_row_of_buttons_goes_away() -> None:
     assert [block["type"] for block in sent(route)["blocks"]] == ["header", "context"]
 
 
-@pytest.mark.parametrize("messages", [[], [shown(OPEN)], [{**shown(TAKING), "ts": "0.9"}]])
-async def test_who_came_second_is_not_shown(messages: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("event", [told(), answered()], ids=["taken", "answered"])
+@pytest.mark.parametrize("messages", [[], [shown(OPEN)], [{**shown(TAKING, APPROVING), "ts": "0.9"}]])
+async def test_who_came_second_is_not_shown(messages: list[dict[str, Any]], event: Told) -> None:
     respx.get(HISTORY).respond(json={"ok": True, "messages": messages})
     route = respx.post(UPDATE)
     async with http.new_client() as client:
-        assert await made(client).tell(told()) is None
+        assert await made(client).tell(event) is None
+    assert route.call_count == 0
+
+
+async def test_an_alert_is_left_as_it_is_by_what_is_not_asked_there() -> None:
+    asks = shown(TAKING, APPROVING, REFUSING)
+    respx.get(HISTORY).respond(json={"ok": True, "messages": [asks]})
+    route = respx.post(UPDATE)
+    async with http.new_client() as client:
+        assert await made(client).tell(told(handoff_id=APPROVAL)) is None
+        assert await made(client).tell(answered(approval_id=HANDOFF)) is None
     assert route.call_count == 0
 
 
 @pytest.mark.parametrize(
-    "event", [told(alert=None), told(alert="C1"), told(alert=f"webhook/{HANDOFF}"), told("handoff.closed")]
+    "event",
+    [
+        told(alert=None),
+        told(alert="C1"),
+        told(alert=f"webhook/{HANDOFF}"),
+        told("handoff.closed"),
+        told("approval.asked"),
+        answered(alert=f"webhook/{APPROVAL}"),
+    ],
 )
 async def test_what_changes_no_alert(event: Told) -> None:
     async with http.new_client() as client:

@@ -249,6 +249,7 @@ class TestTrack:
             "contact.erased",
             "contact.merged",
             "handoff.acknowledged",
+            "approval.answered",
             "hold.opened",
             "segment.joined",
             "broadcast.due",

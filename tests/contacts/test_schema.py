@@ -51,7 +51,7 @@ def test_every_partial_index_and_comment_is_there(database_url: str) -> None:
         "inbox_unfinished", "runs_open_once", "runs_by_key", "dispatches_due", "touches_waiting", "pauses_open_once",
         "tellings_failed",
         "events_holds", "runs_to_begin", "runs_to_wake", "runs_to_end", "dispatches_steering", "touches_claimed",
-        "touches_settled", "handoffs_waiting",
+        "touches_settled", "handoffs_waiting", "approvals_waiting",
     }  # fmt: skip
     for name, condition in wanted.items():
         assert _plain(condition) == _plain(found[name].partition(" WHERE ")[2]), name

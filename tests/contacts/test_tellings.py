@@ -45,6 +45,23 @@ async def sinks(engine: AsyncEngine) -> Sequence[str]:
 
 
 @pytest.mark.parametrize(
+    ("type", "source", "to"),
+    [
+        ("handoff.acknowledged", "slack", ["slack", "hubspot"]),
+        ("approval.answered", "slack", ["slack", "hubspot"]),
+        ("approval.answered", "cli", ["slack", "hubspot"]),
+        ("approval.answered", "hubspot", ["slack"]),
+        ("page.viewed", "slack", ["hubspot"]),
+    ],
+)
+def test_who_alerts_people_is_told_of_what_they_answer_there(
+    intake: Intake, type: str, source: str, to: list[str]
+) -> None:
+    rules = (Outgoing(to="slack", types=("*",)), Outgoing(to="hubspot", types=("*",)))
+    assert changed(intake.policy, outgoing=rules).told(type, source) == to
+
+
+@pytest.mark.parametrize(
     ("types", "type", "covered"),
     [
         (("page.viewed",), "page.viewed", True),
