@@ -1,15 +1,19 @@
 """One outgoing HTTP call, and what its failures mean in the words of ``connectors.errors``.
 
-===============================  ==========================  =======================
-what happened                    the call can be repeated    it cannot
-===============================  ==========================  =======================
-no connection                    ``TryAgain``                ``TryAgain``
-connection, then no answer       ``TryAgain``                ``Unknown``
-a status the provider calls busy ``TryAgain``                ``TryAgain``
-any other 5xx                    ``TryAgain``                ``Unknown``
-any other status but 2xx         ``Rejected``                ``Rejected``
-2xx with an unreadable body      ``TryAgain``                ``Unknown``
-===============================  ==========================  =======================
+==================================  ==================  ==============
+what happened                       an idempotent call  any other call
+==================================  ==================  ==============
+no connection                       ``TryAgain``        ``TryAgain``
+connection, then no answer          ``TryAgain``        ``Unknown``
+a status the provider calls busy    ``TryAgain``        ``TryAgain``
+one it calls unclear, or other 5xx  ``TryAgain``        ``Unknown``
+any other status but 2xx            ``Rejected``        ``Rejected``
+2xx with an unreadable body         ``TryAgain``        ``Unknown``
+==================================  ==================  ==============
+
+Idempotent is a call whose caller simply makes it again, whatever came of it: a read, or a write that says how things
+are. What makes a message or a task is not, though the provider may drop a repeat by its key: there the caller must
+know that it may have been made.
 
 A connection that fails is tried twice more within two seconds, for a blip should not cost an activity attempt.
 Nothing else is repeated here: Temporal's retry policy does that, with the provider's delay.
@@ -73,12 +77,14 @@ class Provider:
     Attributes:
         name: The connector's name.
         busy: Statuses that mean that nothing was done and that asking later may work.
+        unclear: Statuses below 500 that do not say whether it was done.
         read: Reads an answer that is not a success; must not raise.
     """
 
     name: str
     busy: frozenset[int]
     read: Callable[[httpx.Response], Refusal]
+    unclear: frozenset[int] = frozenset()
 
 
 class Unread(BaseModel):
@@ -120,7 +126,7 @@ async def call(
         provider: Who is asked.
         request: What is asked.
         answer: The shape of a good answer (an empty body reads as null); ``Unread`` where its status says it all.
-        idempotent: Whether the same request twice does no more than once, so that a lost answer may be asked for again.
+        idempotent: Whether the caller makes it again without having to know what came of this call; see above.
 
     Raises:
         TryAgain, Rejected, NeverAgain, Unknown: see the table above.
@@ -152,10 +158,11 @@ async def ask(
     if not response.is_success:
         said = provider.read(response)
         reason = f"{status} {said.reason}".strip()
-        if status in provider.busy or (status >= 500 and idempotent):
+        unclear = status >= 500 or status in provider.unclear
+        if status in provider.busy or (unclear and idempotent):
             delay = _retry_after(response) or said.delay
             raise TryAgain(provider.name, reason, delay=delay, request_id=said.request_id)
-        if status >= 500:
+        if unclear:
             raise Unknown(provider.name, reason, request_id=said.request_id)
         raise Rejected(provider.name, reason, status, request_id=said.request_id)
     return response

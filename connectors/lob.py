@@ -81,7 +81,8 @@ class Lob:
         if self._settings.verify_us and address.country == "US":
             await self._deliverable(address)
         try:
-            answer = await self._ask("POST", self._path, _Made, json=piece, headers={"Idempotency-Key": message.key})
+            keyed = {"Idempotency-Key": message.key}
+            answer = await self._ask("POST", self._path, _Made, json=piece, headers=keyed, idempotent=False)
         except http.Rejected as refused:
             if "failed_deliverability_strictness" not in refused.reason:
                 raise
@@ -192,6 +193,7 @@ class Lob:
         params: Mapping[str, str] | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
+        idempotent: bool = True,
     ) -> http.Answer:
         if not self._settings.api_key:
             raise NeverAgain(self.name, "no API key is set (LOB_API_KEY)")
@@ -199,7 +201,7 @@ class Lob:
         request = self._client.build_request(method, url, params=params, json=json, headers=headers)
         user = httpx.BasicAuth(self._settings.api_key.get_secret_value().strip(), "")
         signed = next(user.auth_flow(request))
-        return await http.call(self._client, _PROVIDER, signed, answer, idempotent=True)
+        return await http.call(self._client, _PROVIDER, signed, answer, idempotent=idempotent)
 
 
 def _addressed(address: PostalAddress) -> dict[str, str]:
@@ -248,8 +250,8 @@ def _refusal(response: httpx.Response) -> http.Refusal:
     return http.Refusal(http.codes(code), response.headers.get("x-request-id"))
 
 
-# 408: Lob took too long over it. With the key, asking again is harmless.
-_PROVIDER = http.Provider("lob", busy=frozenset({408, 429, 503}), read=_refusal)
+# 408: Lob took too long over it.
+_PROVIDER = http.Provider("lob", busy=frozenset({429, 503}), unclear=frozenset({408}), read=_refusal)
 
 _TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "delivered": ("message.delivered", {}),

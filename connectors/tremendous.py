@@ -78,7 +78,7 @@ class Tremendous:
         """
         if identity("email", message.to) is None:
             raise BadAddress(self.name, "the recipient's address is not an e-mail address")
-        answer = await self._ask("POST", "/orders", _Ordered, json=self._order(message))
+        answer = await self._ask("POST", "/orders", _Ordered, json=self._order(message), idempotent=False)
         order = answer.order
         if order.status in ("FAILED", "CANCELED"):
             # With a key that came before, this is the first order: it will not come to life.
@@ -177,6 +177,7 @@ class Tremendous:
         *,
         params: Mapping[str, str] | None = None,
         json: Any = None,
+        idempotent: bool = True,
     ) -> http.Answer:
         if not self._settings.api_key:
             raise NeverAgain(self.name, "no API key is set (TREMENDOUS_API_KEY)")
@@ -184,7 +185,7 @@ class Tremendous:
         headers = {"Authorization": f"Bearer {self._settings.api_key.get_secret_value().strip()}"}
         request = self._client.build_request(method, url, params=params, json=json, headers=headers)
         try:
-            return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
+            return await http.call(self._client, _PROVIDER, request, answer, idempotent=idempotent)
         except http.Rejected as refused:
             if refused.status != 402:
                 raise
@@ -212,7 +213,7 @@ def _names(payload: object) -> list[str]:
 
 
 # 409: an order with this key is being made just now.
-_PROVIDER = http.Provider("tremendous", busy=frozenset({409, 429}), read=_refusal)
+_PROVIDER = http.Provider("tremendous", busy=frozenset({429}), unclear=frozenset({409}), read=_refusal)
 
 _TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "REWARDS.DELIVERY.SUCCEEDED": ("message.delivered", {}),
