@@ -77,14 +77,14 @@ class Provider:
     Attributes:
         name: The connector's name.
         busy: Statuses that mean that nothing was done and that asking later may work.
-        unclear: Statuses below 500 that do not say whether it was done.
+        unclear: Statuses below 500 that do not say whether it was done, as 408: somebody on the way waited in vain.
         read: Reads an answer that is not a success; must not raise.
     """
 
     name: str
     busy: frozenset[int]
     read: Callable[[httpx.Response], Refusal]
-    unclear: frozenset[int] = frozenset()
+    unclear: frozenset[int] = frozenset({408})
 
 
 class Unread(BaseModel):

@@ -250,8 +250,7 @@ def _refusal(response: httpx.Response) -> http.Refusal:
     return http.Refusal(http.codes(code), response.headers.get("x-request-id"))
 
 
-# 408: Lob took too long over it.
-_PROVIDER = http.Provider("lob", busy=frozenset({429, 503}), unclear=frozenset({408}), read=_refusal)
+_PROVIDER = http.Provider("lob", busy=frozenset({429, 503}), read=_refusal)
 
 _TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "delivered": ("message.delivered", {}),

@@ -213,7 +213,7 @@ def _names(payload: object) -> list[str]:
 
 
 # 409: an order with this key is being made just now.
-_PROVIDER = http.Provider("tremendous", busy=frozenset({429}), unclear=frozenset({409}), read=_refusal)
+_PROVIDER = http.Provider("tremendous", busy=frozenset({429}), unclear=frozenset({408, 409}), read=_refusal)
 
 _TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "REWARDS.DELIVERY.SUCCEEDED": ("message.delivered", {}),

@@ -207,7 +207,7 @@ def _refusal(response: httpx.Response) -> http.Refusal:
 
 
 # 409: another request is changing the same record, or has the same idempotency key.
-_PROVIDER = http.Provider("zendesk", busy=frozenset({429, 503}), unclear=frozenset({409}), read=_refusal)
+_PROVIDER = http.Provider("zendesk", busy=frozenset({429, 503}), unclear=frozenset({408, 409}), read=_refusal)
 
 
 class _User(Body):

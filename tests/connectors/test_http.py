@@ -15,7 +15,6 @@ from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
 PROVIDER = http.Provider(
     "vendor",
     busy=frozenset({429}),
-    unclear=frozenset({409}),
     read=lambda response: http.Refusal(
         http.codes(http.body_of(response).get("code")), response.headers.get("x-id"), timedelta(seconds=5)
     ),
@@ -96,7 +95,7 @@ async def test_a_lost_answer_is_not_asked_for_again_here(lost: httpx.TransportEr
         (429, TryAgain, TryAgain),
         (500, TryAgain, Unknown),
         (502, TryAgain, Unknown),
-        (409, TryAgain, Unknown),
+        (408, TryAgain, Unknown),
         (400, http.Rejected, http.Rejected),
         (401, http.Rejected, http.Rejected),
         (404, http.Rejected, http.Rejected),

@@ -222,6 +222,7 @@ def test_they_are_all_here() -> None:
         pytest.param(cut(httpx.RemoteProtocolError), id="closed after the request was written"),
         pytest.param(cut(httpx.ReadError), id="reset after the request was written"),
         pytest.param(cut(httpx.WriteError), id="closed while the request was written"),
+        pytest.param(status(408), id="408"),
         pytest.param(status(500), id="500"),
         pytest.param(status(502), id="502"),
         pytest.param(status(504), id="504"),
