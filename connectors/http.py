@@ -57,10 +57,10 @@ class Rejected(NeverAgain):
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a provider said when it did not do as asked.
+    """What a provider says about an answer of its own.
 
     Attributes:
-        reason: Its codes, never its prose: prose quotes what we sent, and that is personal data.
+        reason: Why it did not do as asked: codes, never its prose, for that quotes what we sent: personal data.
         request_id: Its id of the request.
         delay: When to ask again, where it says so elsewhere than in ``Retry-After``.
     """
@@ -78,7 +78,7 @@ class Provider:
         name: The connector's name.
         busy: Statuses that mean that nothing was done and that asking later may work.
         unclear: Statuses below 500 that do not say whether it was done, as 408: somebody on the way waited in vain.
-        read: Reads an answer that is not a success; must not raise.
+        read: Reads an answer, for its request's id also a good one; must not raise.
     """
 
     name: str
@@ -131,12 +131,22 @@ async def call(
     Raises:
         TryAgain, Rejected, NeverAgain, Unknown: see the table above.
     """
+    said, _ = await exchange(client, provider, request, answer, idempotent=idempotent)
+    return said
+
+
+async def exchange(
+    client: httpx.AsyncClient, provider: Provider, request: httpx.Request, answer: type[Answer], *, idempotent: bool
+) -> tuple[Answer, str | None]:
+    """Makes the call; its answer, and the provider's id of the request where it gives one. See ``call``."""
     response = await ask(client, provider, request, idempotent=idempotent)
+    request_id = provider.read(response).request_id
     try:
-        return answer.model_validate_json(response.content or b"null")
+        return answer.model_validate_json(response.content or b"null"), request_id
     except ValidationError:
         lost = TryAgain if idempotent else Unknown
-        raise lost(provider.name, f"{response.status_code} with a body of another shape") from None
+        reason = f"{response.status_code} with a body of another shape"
+        raise lost(provider.name, reason, request_id=request_id) from None
 
 
 async def ask(

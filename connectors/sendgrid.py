@@ -181,11 +181,12 @@ class SendGrid:
             answer = await http.ask(self._client, _PROVIDER, request, idempotent=False)
         except http.Rejected as error:
             if error.status == 400 and _RECIPIENT in error.reason.split():
-                raise BadAddress(self.name, error.reason) from None
+                raise BadAddress(self.name, error.reason, request_id=error.request_id) from None
             raise
         id = answer.headers.get("x-message-id", "")
         if not id:
-            raise Unknown(self.name, f"{answer.status_code} without a message id")
+            reason = f"{answer.status_code} without a message id"
+            raise Unknown(self.name, reason, request_id=_refusal(answer).request_id)
         return Accepted(id)
 
     async def look_up(self, key: str) -> Accepted | None:

@@ -5,7 +5,7 @@ HTTP; ``test_smtp`` cuts its connections.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from tenacity import wait_none
 
 from connectors import http
-from connectors.base import Crm, Message, Sender
+from connectors.base import Accepted, Crm, Message, Sender
 from connectors.configured import CONNECTORS, Place
 from connectors.errands import Errands
 from connectors.errors import ConnectorError, TryAgain, Unknown
@@ -43,6 +43,8 @@ class Spoken:
         made: A good answer to it.
         headers: Of that answer.
         before: What is asked before, and the answers.
+        named: Headers in which its answers name the request ``req-1``.
+        refusal: The body of a refusal.
     """
 
     settings: Mapping[str, Any]
@@ -50,6 +52,8 @@ class Spoken:
     made: Any
     headers: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)
+    named: Mapping[str, str] = field(default_factory=dict)
+    refusal: Mapping[str, Any] = field(default_factory=lambda: {"error": "no"})
     to: str = "zoe@example.com"
 
 
@@ -59,12 +63,14 @@ SENDERS: Mapping[str, Spoken] = {
         "POST /messages",
         {"id": "1"},
         before={"POST /contacts/search": {"data": [{"id": "9", "role": "user"}]}},
+        named={"x-request-id": "req-1"},
     ),
     "lob": Spoken(
         {"api_key": "test_1", "sender": "adr_1", "verify_us": True},
         "POST /v1/letters",
         {"id": "ltr_1"},
         before={"GET /v1/letters": {"data": []}, "POST /v1/us_verifications": {"deliverability": "deliverable"}},
+        named={"x-request-id": "req-1"},
     ),
     "mailgun": Spoken(
         {"api_key": "k", "domain": "mg.example.com"}, "POST /v3/mg.example.com/messages", {"id": "<1@mg.example.com>"}
@@ -72,27 +78,31 @@ SENDERS: Mapping[str, Spoken] = {
     "manychat": Spoken({"api_key": "k"}, "POST /fb/sending/sendContent", {"status": "success"}, to="123"),
     "postmark": Spoken({"server_token": "t"}, "POST /email", {"ErrorCode": 0, "MessageID": "1"}),
     "resend": Spoken({"api_key": "re_1"}, "POST /emails", {"id": "1"}),
-    "sendgrid": Spoken({"api_key": "SG.1"}, "POST /v3/mail/send", None, {"x-message-id": "1"}),
+    "sendgrid": Spoken({"api_key": "SG.1"}, "POST /v3/mail/send", None, {"x-message-id": "1"}, refusal={"id": "req-1"}),
     "sendoso": Spoken(
         {"client_id": "c", "client_secret": "s", "refresh_token": "r", "token_file": Path("tokens"), "touch_id": 1},
         "POST /api/v3/send",
         {"success": True, "tracking_code": "1"},
         before={"POST /oauth/token": {"access_token": "a"}},
+        named={"x-request-id": "req-1"},
     ),
     "ses": Spoken(
         {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s"},
         "POST /v2/email/outbound-emails",
         {"MessageId": "1"},
+        named={"x-amzn-requestid": "req-1"},
     ),
     "tremendous": Spoken(
         {"api_key": "k", "funding_source": "BALANCE", "campaign": "C1", "amount": "25.00"},
         "POST /api/v2/orders",
         {"order": {"id": "1", "status": "EXECUTED", "rewards": [{"id": "1"}]}},
+        named={"x-request-id": "req-1"},
     ),
     "twilio": Spoken(
         {"account_sid": f"AC{'0' * 32}", "auth_token": "t", "from_number": "+15005550006"},
         f"POST /2010-04-01/Accounts/AC{'0' * 32}/Messages.json",
         {"sid": "SM1"},
+        named={"twilio-request-id": "req-1"},
         to="+15005550009",
     ),
 }
@@ -109,18 +119,21 @@ CRMS: Mapping[str, Spoken] = {
         "POST /contacts/9/tasks",
         {"task": {"id": "1"}},
         before={"POST /contacts/upsert": {"contact": {"id": "9"}}, "GET /contacts/9/tasks": {"tasks": []}},
+        refusal={"traceId": "req-1"},
     ),
     "hubspot": Spoken(
         {"access_token": "t"},
         "POST /crm/v3/objects/tasks",
         {"id": "1"},
         before={"POST /crm/v3/objects/contacts": {"id": "9"}, "GET /crm/v3/objects/contacts/9": {"id": "9"}},
+        named={"x-hubspot-correlation-id": "req-1"},
     ),
     "intercom": Spoken(
         {"access_token": "t", "ticket_type_id": "3"},
         "POST /tickets",
         {"id": "1"},
         before={"POST /contacts/search": {"data": [{"id": "9"}]}, "POST /tickets/search": {"tickets": []}},
+        named={"x-request-id": "req-1"},
     ),
     "salesforce": Spoken(
         {
@@ -138,6 +151,7 @@ CRMS: Mapping[str, Spoken] = {
                 "id": "0035e00000abcdeAAA"
             },
         },
+        named={"x-sfdc-request-id": "req-1"},
     ),
     "zendesk": Spoken(
         {"subdomain": "acme", "oauth_token": "t"},
@@ -148,10 +162,13 @@ CRMS: Mapping[str, Spoken] = {
             "POST /api/v2/users/create_or_update.json": {"user": {"id": "9"}},
             "GET /api/v2/tickets.json": {"tickets": []},
         },
+        named={"x-zendesk-request-id": "req-1"},
     ),
 }
 
-EVERY = [*SENDERS, *(f"errands/{name}" for name in CRMS)]
+EVERY = {**SENDERS, **{f"errands/{name}": spoken for name, spoken in CRMS.items()}}
+NAMELESS = {"mailgun", "manychat", "postmark", "resend", "errands/activecampaign"}
+"""Those whose answers name no request."""
 
 End = Callable[[httpx.Request], httpx.Response]
 
@@ -184,29 +201,29 @@ class Wire:
         return httpx.Response(200, json=self.spoken.before[call])
 
 
-Send = Callable[[End], Any]
+Send = Callable[[str, End], Awaitable[Accepted]]
 
 
-@pytest.fixture(params=EVERY)
-async def send(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Send]:
+@pytest.fixture
+def send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Send:
     """Sends a message by one of them, over a wire that ends as told."""
     monkeypatch.setattr(http._send.retry, "wait", wait_none())
-    errand, _, name = request.param.rpartition("/")
-    spoken = (CRMS if errand else SENDERS)[name]
-    settings = {n: tmp_path / v if isinstance(v, Path) else v for n, v in spoken.settings.items()}
 
-    async def go(end: End) -> Any:
+    async def go(by: str, end: End) -> Accepted:
+        spoken = EVERY[by]
+        known = CONNECTORS[by.removeprefix("errands/")]
+        settings = {n: tmp_path / v if isinstance(v, Path) else v for n, v in spoken.settings.items()}
         wire = Wire(spoken, end)
         async with httpx.AsyncClient(transport=httpx.MockTransport(wire)) as client:
             place = Place(mail_from="hello@example.com", client=client)
-            made = CONNECTORS[name].make(CONNECTORS[name].settings(_env_file=None, **settings), place)
-            sender: Sender = Errands(made) if errand else made
+            made = known.make(known.settings(_env_file=None, **settings), place)
+            sender: Sender = Errands(made) if by.startswith("errands/") else made
             try:
                 return await sender.send(to(spoken.to))
             finally:
                 assert spoken.makes in wire.asked
 
-    yield go
+    return go
 
 
 def test_they_are_all_here() -> None:
@@ -215,6 +232,7 @@ def test_they_are_all_here() -> None:
     assert {name for name, one in made.items() if isinstance(one, Crm)} == set(CRMS)
 
 
+@pytest.mark.parametrize("by", EVERY)
 @pytest.mark.parametrize(
     "end",
     [
@@ -229,12 +247,13 @@ def test_they_are_all_here() -> None:
         pytest.param(lambda _: httpx.Response(200, text="<html>"), id="unreadable"),
     ],
 )
-async def test_what_may_have_been_carried_out_is_unknown(send: Send, end: End) -> None:
+async def test_what_may_have_been_carried_out_is_unknown(send: Send, by: str, end: End) -> None:
     with pytest.raises(ConnectorError) as caught:
-        await send(end)
+        await send(by, end)
     assert type(caught.value) is Unknown
 
 
+@pytest.mark.parametrize("by", EVERY)
 @pytest.mark.parametrize(
     "end",
     [
@@ -244,7 +263,26 @@ async def test_what_may_have_been_carried_out_is_unknown(send: Send, end: End) -
         pytest.param(status(429), id="429"),
     ],
 )
-async def test_what_was_surely_not_carried_out_is_tried_again(send: Send, end: End) -> None:
+async def test_what_was_surely_not_carried_out_is_tried_again(send: Send, by: str, end: End) -> None:
     with pytest.raises(ConnectorError) as caught:
-        await send(end)
+        await send(by, end)
     assert type(caught.value) is TryAgain
+
+
+@pytest.mark.parametrize("by", sorted(set(EVERY) - NAMELESS))
+@pytest.mark.parametrize("code", [200, 400, 401, 422, 429, 500])
+async def test_an_error_names_the_request(send: Send, by: str, code: int) -> None:
+    spoken = EVERY[by]
+    with pytest.raises(ConnectorError) as caught:
+        await send(by, lambda _: httpx.Response(code, json=spoken.refusal, headers=spoken.named))
+    assert caught.value.request_id == "req-1"
+
+
+@pytest.mark.parametrize("by", SENDERS)
+async def test_what_is_accepted_names_the_request(send: Send, by: str) -> None:
+    """Where the provider does so in its headers. A CRM gives a task's id and no more."""
+    spoken = SENDERS[by]
+    headers = {**spoken.headers, **spoken.named}
+    accepted = await send(by, lambda _: httpx.Response(200, json=spoken.made, headers=headers))
+    assert accepted.provider_id
+    assert accepted.request_id == ("req-1" if spoken.named else None)
