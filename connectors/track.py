@@ -47,7 +47,7 @@ BATCH_CALLS = 2500
 AHEAD = timedelta(minutes=5)
 """How far a client's clock may be ahead of ours before we take our own word for it."""
 
-FOREIGN = ("handoff.", "hold.", "segment.", "broadcast.", "message.", "contact.merged", "contact.erased")
+FOREIGN = ("handoff.", "hold.", "segment.", "broadcast.", "message.", "address.", "contact.merged", "contact.erased")
 """Types no write key may speak of: what operators and we do, what happens to our messages, who is erased."""
 
 PATHS = {

@@ -250,6 +250,7 @@ class TestTrack:
             "contact.merged",
             "handoff.acknowledged",
             "hold.opened",
+            "address.reactivated",
             "segment.joined",
             "broadcast.due",
             "message.unsubscribed",
