@@ -36,7 +36,7 @@ class Courier:
         told = {"key": message.key, "to": message.to, "purpose": message.purpose, "channel": self._on}
         told |= {name: message.metadata[name] for name in ("template", "journey")}
         request = self._client.build_request("POST", self._url, json=told)
-        taken = await http.call(self._client, self._provider, request, _Taken, idempotent=self.idempotent)
+        taken = await http.call(self._client, self._provider, request, _Taken, idempotent=False)
         return Accepted(taken.id)
 
     async def look_up(self, key: str) -> Accepted | None:

@@ -21,6 +21,9 @@ from connectors.errors import NeverAgain
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, InvalidEvent, event, identities, minor_digits
 
+OLDEST = timedelta(minutes=10)
+"""How old a signed request may be, as in ClickFunnels' own samples."""
+
 
 class ClickFunnelsSettings(Credentials):
     """``CLICKFUNNELS_*``.
@@ -61,7 +64,7 @@ class ClickFunnels:
         if not (sent.isascii() and sent.isdigit() and len(sent) <= 11):
             raise Refused(400, "X-Webhook-ClickFunnels-Timestamp is not a number of seconds")
         check_signature(secrets, sent.encode() + b"." + request.body, [signature], hexlify)
-        check_age(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(sent)), now)
+        check_age(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(sent)), now, OLDEST)
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. A body of version 1 may have no time; then it happened when it arrived."""

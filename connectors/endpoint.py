@@ -66,7 +66,7 @@ class Endpoint:
         self._secrets = keys.secrets
         self._private = private
         self._client = client or http.new_client()
-        self._provider = http.Provider(self.name, busy=frozenset({408, 425, 429, 502, 503, 504}), read=_refusal)
+        self._provider = http.Provider(self.name, busy=frozenset({425, 429, 502, 503, 504}), read=_refusal)
 
     async def tell(self, told: Told) -> str | None:
         """See ``Sink.tell``. 410 says that the address is given up; any other 3xx or 4xx is final too."""

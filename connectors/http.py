@@ -1,15 +1,19 @@
 """One outgoing HTTP call, and what its failures mean in the words of ``connectors.errors``.
 
-===============================  ==========================  =======================
-what happened                    the call can be repeated    it cannot
-===============================  ==========================  =======================
-no connection                    ``TryAgain``                ``TryAgain``
-connection, then no answer       ``TryAgain``                ``Unknown``
-a status the provider calls busy ``TryAgain``                ``TryAgain``
-any other 5xx                    ``TryAgain``                ``Unknown``
-any other status but 2xx         ``Rejected``                ``Rejected``
-2xx with an unreadable body      ``TryAgain``                ``Unknown``
-===============================  ==========================  =======================
+==================================  ==================  ==============
+what happened                       an idempotent call  any other call
+==================================  ==================  ==============
+no connection                       ``TryAgain``        ``TryAgain``
+connection, then no answer          ``TryAgain``        ``Unknown``
+a status the provider calls busy    ``TryAgain``        ``TryAgain``
+one it calls unclear, or other 5xx  ``TryAgain``        ``Unknown``
+any other status but 2xx            ``Rejected``        ``Rejected``
+2xx with an unreadable body         ``TryAgain``        ``Unknown``
+==================================  ==================  ==============
+
+Idempotent is a call whose caller simply makes it again, whatever came of it: a read, or a write that says how things
+are. What makes a message or a task is not, though the provider may drop a repeat by its key: there the caller must
+know that it may have been made.
 
 A connection that fails is tried twice more within two seconds, for a blip should not cost an activity attempt.
 Nothing else is repeated here: Temporal's retry policy does that, with the provider's delay.
@@ -53,10 +57,10 @@ class Rejected(NeverAgain):
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a provider said when it did not do as asked.
+    """What a provider says about an answer of its own.
 
     Attributes:
-        reason: Its codes, never its prose: prose quotes what we sent, and that is personal data.
+        reason: Why it did not do as asked: codes, never its prose, for that quotes what we sent: personal data.
         request_id: Its id of the request.
         delay: When to ask again, where it says so elsewhere than in ``Retry-After``.
     """
@@ -73,12 +77,14 @@ class Provider:
     Attributes:
         name: The connector's name.
         busy: Statuses that mean that nothing was done and that asking later may work.
-        read: Reads an answer that is not a success; must not raise.
+        unclear: Statuses below 500 that do not say whether it was done, as 408: somebody on the way waited in vain.
+        read: Reads an answer, for its request's id also a good one; must not raise.
     """
 
     name: str
     busy: frozenset[int]
     read: Callable[[httpx.Response], Refusal]
+    unclear: frozenset[int] = frozenset({408})
 
 
 class Unread(BaseModel):
@@ -120,17 +126,27 @@ async def call(
         provider: Who is asked.
         request: What is asked.
         answer: The shape of a good answer (an empty body reads as null); ``Unread`` where its status says it all.
-        idempotent: Whether the same request twice does no more than once, so that a lost answer may be asked for again.
+        idempotent: Whether the caller makes it again without having to know what came of this call; see above.
 
     Raises:
         TryAgain, Rejected, NeverAgain, Unknown: see the table above.
     """
+    said, _ = await exchange(client, provider, request, answer, idempotent=idempotent)
+    return said
+
+
+async def exchange(
+    client: httpx.AsyncClient, provider: Provider, request: httpx.Request, answer: type[Answer], *, idempotent: bool
+) -> tuple[Answer, str | None]:
+    """Makes the call; its answer, and the provider's id of the request where it gives one. See ``call``."""
     response = await ask(client, provider, request, idempotent=idempotent)
+    request_id = provider.read(response).request_id
     try:
-        return answer.model_validate_json(response.content or b"null")
+        return answer.model_validate_json(response.content or b"null"), request_id
     except ValidationError:
         lost = TryAgain if idempotent else Unknown
-        raise lost(provider.name, f"{response.status_code} with a body of another shape") from None
+        reason = f"{response.status_code} with a body of another shape"
+        raise lost(provider.name, reason, request_id=request_id) from None
 
 
 async def ask(
@@ -152,10 +168,11 @@ async def ask(
     if not response.is_success:
         said = provider.read(response)
         reason = f"{status} {said.reason}".strip()
-        if status in provider.busy or (status >= 500 and idempotent):
+        unclear = status >= 500 or status in provider.unclear
+        if status in provider.busy or (unclear and idempotent):
             delay = _retry_after(response) or said.delay
             raise TryAgain(provider.name, reason, delay=delay, request_id=said.request_id)
-        if status >= 500:
+        if unclear:
             raise Unknown(provider.name, reason, request_id=said.request_id)
         raise Rejected(provider.name, reason, status, request_id=said.request_id)
     return response

@@ -173,13 +173,14 @@ class Intercom:
             "to": {"type": "lead" if contact.role == "lead" else "user", "id": contact.id},
         }
         try:
-            made = await self._ask("POST", "/messages", _Made, json=new, idempotent=False)
+            request = self._request("POST", "/messages", json=new)
+            made, request_id = await http.exchange(self._client, _PROVIDER, request, _Made, idempotent=False)
         except http.Rejected as error:
             if error.status != 404:
                 raise
             # A contact that was just made cannot be written to for a moment.
             raise TryAgain(self.name, error.reason, delay=timedelta(minutes=1), request_id=error.request_id) from None
-        return Accepted(made.id)
+        return Accepted(made.id, request_id)
 
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``. Intercom keeps no key of ours with a message."""
@@ -258,6 +259,10 @@ class Intercom:
         json: Any = None,
         idempotent: bool = True,
     ) -> http.Answer:
+        request = self._request(method, path, params=params, json=json)
+        return await http.call(self._client, _PROVIDER, request, answer, idempotent=idempotent)
+
+    def _request(self, method: str, path: str, **what: Any) -> httpx.Request:
         if not self._settings.access_token:
             raise NeverAgain(self.name, "no access token is set (INTERCOM_ACCESS_TOKEN)")
         url = str(self._settings.base_url).rstrip("/") + path
@@ -265,8 +270,7 @@ class Intercom:
             "Authorization": f"Bearer {self._settings.access_token.get_secret_value().strip()}",
             "Intercom-Version": API_VERSION,
         }
-        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
-        return await http.call(self._client, _PROVIDER, request, answer, idempotent=idempotent)
+        return self._client.build_request(method, url, headers=headers, **what)
 
 
 class _Contact(Body):

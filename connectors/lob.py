@@ -76,17 +76,18 @@ class Lob:
         """
         address = address_in(message.metadata, self.name)
         piece = self._piece(message, _addressed(address))
-        if (made := await self._made(message.key)) is not None:
-            return made
+        if (before := await self._made(message.key)) is not None:
+            return before
         if self._settings.verify_us and address.country == "US":
             await self._deliverable(address)
         try:
-            answer = await self._ask("POST", self._path, _Made, json=piece, headers={"Idempotency-Key": message.key})
+            order = self._request("POST", self._path, json=piece, headers={"Idempotency-Key": message.key})
+            made, request_id = await http.exchange(self._client, _PROVIDER, order, _Made, idempotent=False)
         except http.Rejected as refused:
             if "failed_deliverability_strictness" not in refused.reason:
                 raise
             raise BadAddress(self.name, refused.reason, request_id=refused.request_id) from None
-        return Accepted(answer.id)
+        return Accepted(made.id, request_id)
 
     async def look_up(self, key: str) -> Accepted | None:
         """Never asked, for ``send`` itself looks first.
@@ -183,23 +184,17 @@ class Lob:
         if found.deliverability == "undeliverable":
             raise BadAddress(self.name, "the post does not deliver to the address")
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        answer: type[http.Answer],
-        *,
-        params: Mapping[str, str] | None = None,
-        json: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> http.Answer:
+    async def _ask(self, method: str, path: str, answer: type[http.Answer], **what: Any) -> http.Answer:
+        request = self._request(method, path, **what)
+        return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
+
+    def _request(self, method: str, path: str, **what: Any) -> httpx.Request:
         if not self._settings.api_key:
             raise NeverAgain(self.name, "no API key is set (LOB_API_KEY)")
         url = str(self._settings.base_url).rstrip("/") + path
-        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
+        request = self._client.build_request(method, url, **what)
         user = httpx.BasicAuth(self._settings.api_key.get_secret_value().strip(), "")
-        signed = next(user.auth_flow(request))
-        return await http.call(self._client, _PROVIDER, signed, answer, idempotent=True)
+        return next(user.auth_flow(request))
 
 
 def _addressed(address: PostalAddress) -> dict[str, str]:
@@ -248,8 +243,7 @@ def _refusal(response: httpx.Response) -> http.Refusal:
     return http.Refusal(http.codes(code), response.headers.get("x-request-id"))
 
 
-# 408: Lob took too long over it. With the key, asking again is harmless.
-_PROVIDER = http.Provider("lob", busy=frozenset({408, 429, 503}), read=_refusal)
+_PROVIDER = http.Provider("lob", busy=frozenset({429, 503}), read=_refusal)
 
 _TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "delivered": ("message.delivered", {}),

@@ -21,8 +21,8 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http, mail
 from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
-from connectors.errors import NeverAgain
-from connectors.webhook import TOLERANCE, Body, Moment, check_signature, one_line_errors, secrets_in
+from connectors.errors import NeverAgain, TryAgain
+from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
 LARGEST_MAIL = 25 * 1024 * 1024
@@ -97,9 +97,7 @@ class Mailgun:
         if not re.fullmatch(r"[0-9]{10}", signed.timestamp):
             raise Refused(400, "signature.timestamp is not a number of seconds")
         check_signature(secrets, signed.what().encode(errors="replace"), [signed.signature.lower()], hexlify)
-        age = now - (_EPOCH + timedelta(seconds=int(signed.timestamp)))
-        if not -TOLERANCE <= age <= RETRIED_FOR:
-            raise Refused(401, f"the timestamp is more than {RETRIED_FOR.seconds // 3600} h old, or from the future")
+        check_age(_EPOCH + timedelta(seconds=int(signed.timestamp)), now, RETRIED_FOR)
 
     def token(self, request: Request) -> str:
         """See ``SingleUse.token``."""

@@ -15,9 +15,9 @@ from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from connectors import http, mail
-from connectors.base import Accepted, Message, Refused, Request
+from connectors.base import Accepted, Message, Refused, Request, Told
 from connectors.credentials import Credentials
-from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
+from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain, Unknown
 from connectors.webhook import Body, Moment, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -69,7 +69,7 @@ class PostmarkSettings(Credentials):
 
 
 class Postmark:
-    """The ``Source`` of what became of a mail, and a ``Sender`` of mail."""
+    """The ``Source`` of what became of a mail, a ``Sender`` of mail, and the ``Sink`` of a yes after a no."""
 
     name: ClassVar[str] = "postmark"
     channel: ClassVar[str] = "email"
@@ -124,7 +124,8 @@ class Postmark:
 
         Raises:
             TryAgain, NeverAgain, Unknown: see ``connectors.errors``.
-            BadAddress: Postmark has the address suppressed: it bounced, complained or opted out.
+            BadAddress: Postmark has the address suppressed on this stream: it bounced or complained.
+            OptedOut: ... its owner said no there, or on the broadcast stream nobody knows why.
         """
         if self._from is None:
             raise NeverAgain(self.name, "no sender is set (PERENNIAL_MAIL_FROM)")
@@ -138,7 +139,7 @@ class Postmark:
             "Message-ID": mail.message_id(message.key, self._from.domain),
             "X-PM-KeepID": "true",  # without it Postmark puts its own in place of ours
         }
-        body = {
+        body: dict[str, Any] = {
             "From": str(self._from),
             "To": checked.to.addr_spec,
             "Subject": message.subject,
@@ -154,15 +155,58 @@ class Postmark:
         try:
             answer = await http.call(self._client, _PROVIDER, request, _Answer, idempotent=False)
         except http.Rejected as error:
-            if error.reason == _INACTIVE:
-                raise BadAddress(self.name, error.reason) from None
+            if error.reason == f"422 {_INACTIVE}":
+                raise await self._inactive(error.reason, body["MessageStream"], body["To"]) from None
             raise
-        if answer.ErrorCode:
+        if answer.ErrorCode == _INACTIVE:
             # With one recipient this comes as 422; were it to come as 200, it would still not be taken.
-            raise (BadAddress if answer.ErrorCode == 406 else NeverAgain)(self.name, f"200 {answer.ErrorCode}")
+            raise await self._inactive(f"200 {_INACTIVE}", body["MessageStream"], body["To"])
+        if answer.ErrorCode:
+            raise NeverAgain(self.name, f"200 {answer.ErrorCode}")
         if not answer.MessageID:
             raise Unknown(self.name, "200 without a message id")
         return Accepted(answer.MessageID)
+
+    async def _inactive(self, reason: str, stream: str, address: str) -> NeverAgain:
+        """What it means that a stream takes no mail for an address: the stream's list says why.
+
+        Raises:
+            TryAgain: It cannot be read now.
+        """
+        try:
+            listed = await self._suppression(stream, address)
+        except http.Rejected:
+            listed = None
+        why = (listed.SuppressionReason if listed else None) or ""
+        # On the broadcast stream it counts as a no, which a later yes takes back. Receipts need no yes.
+        unsaid = OptedOut if stream == self._settings.broadcast_stream else NeverAgain
+        return _MEANS.get(why, unsaid)(self.name, f"{reason} {http.codes(why)}".strip())
+
+    async def _suppression(self, stream: str, address: str) -> "_Suppression | None":
+        path = f"/message-streams/{stream}/suppressions/dump"
+        request = self._request("GET", path, params={"EmailAddress": address})
+        page = await http.call(self._client, _PROVIDER, request, _Suppressions, idempotent=True)
+        # The filter may find an address by a part of it.
+        return next((s for s in page.Suppressions if s.EmailAddress.casefold() == address.casefold()), None)
+
+    async def tell(self, told: Told) -> str | None:
+        """See ``Sink.tell``: a yes to mail takes back the recipient's own earlier no to the broadcast stream.
+
+        A bounce stays, and so does what an operator has put on the list.
+        """
+        if told.type != "consent.granted":
+            raise NeverAgain(self.name, f"takes consent.granted, and no {told.type}")
+        email, stream = told.known_as("email"), self._settings.broadcast_stream
+        about_mail = told.data.get("channel") in ("email", "all") and told.data.get("purpose") != "transactional"
+        listed = await self._suppression(stream, email) if email is not None and about_mail else None
+        if listed is None or not listed.is_their_word_before(told.occurred_at):
+            return None
+        body = {"Suppressions": [{"EmailAddress": listed.EmailAddress}]}
+        request = self._request("POST", f"/message-streams/{stream}/suppressions/delete", json=body)
+        answer = await http.call(self._client, _PROVIDER, request, _Lifted, idempotent=True)
+        if any(each.Status != "Deleted" for each in answer.Suppressions):
+            raise NeverAgain(self.name, "Postmark keeps the address on its list")
+        return None
 
     async def look_up(self, key: str) -> Accepted | None:
         """See ``Sender.look_up``. What Postmark lists, it has.
@@ -242,7 +286,39 @@ class _Page(Body):
     Messages: list[_Found]
 
 
-_INACTIVE = "422 406"
+_INACTIVE = 406
+"""The error code of an address that a stream takes no mail for."""
+
+_MEANS: Mapping[str, type[NeverAgain]] = {
+    "ManualSuppression": OptedOut,
+    "HardBounce": BadAddress,
+    "SpamComplaint": BadAddress,
+}
+"""By the reason on the stream's list."""
+
+
+class _Suppression(Body):
+    EmailAddress: str
+    SuppressionReason: str | None = None
+    Origin: str | None = None
+    CreatedAt: Moment | None = None
+
+    def is_their_word_before(self, moment: datetime) -> bool:
+        """Whether the recipient said no, and earlier than that."""
+        theirs = self.SuppressionReason == "ManualSuppression" and self.Origin == "Recipient"
+        return theirs and self.CreatedAt is not None and self.CreatedAt <= moment
+
+
+class _Suppressions(Body):
+    Suppressions: list[_Suppression]
+
+
+class _Status(Body):
+    Status: str
+
+
+class _Lifted(Body):
+    Suppressions: list[_Status]
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:
@@ -336,10 +412,10 @@ def _clicked(notice: _Notice) -> list[Event]:
 
 
 def _subscription_changed(notice: _Notice) -> list[Event]:
-    if not notice.SuppressSending:
-        # Whoever is taken off Postmark's list has not said yes to us.
-        return []
     at, why = notice.ChangedAt, {"reason": notice.SuppressionReason, "origin": notice.Origin}
+    if not notice.SuppressSending:
+        # The address takes mail again; whoever it belongs to has not said yes to us by that.
+        return notice.say("address.reactivated", at, **why)
     if notice.SuppressionReason == "HardBounce":
         return notice.say("message.bounced", at, permanent=True, **why)
     if notice.SuppressionReason == "SpamComplaint":

@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http, mail, standard_webhooks
 from connectors.base import Accepted, Message, Request, key_of
 from connectors.credentials import Credentials
-from connectors.errors import NeverAgain, TryAgain
+from connectors.errors import NeverAgain, Unknown
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, event, identities
 
@@ -103,10 +103,11 @@ class Resend:
         url = f"{str(self._settings.base_url).rstrip('/')}/emails"
         request = self._client.build_request("POST", url, json=content, headers=headers)
         try:
-            return Accepted((await http.call(self._client, _PROVIDER, request, _Created, idempotent=True)).id)
+            return Accepted((await http.call(self._client, _PROVIDER, request, _Created, idempotent=False)).id)
         except http.Rejected as error:
             if error.reason == "409 concurrent_idempotent_requests":
-                raise TryAgain(self.name, error.reason, delay=timedelta(seconds=1)) from None
+                # An attempt of ours that nobody waits for any more is being carried out just now.
+                raise Unknown(self.name, error.reason, request_id=error.request_id) from None
             if error.reason == "409 invalid_idempotent_request":
                 # An attempt of ours was taken and its answer lost; by now the facts are others, and so is the mail.
                 return Accepted(message.key)

@@ -26,6 +26,12 @@ from contacts.events import Event, PartlyUnderstood, event, identities
 LARGEST_MAIL = 30 * 1024 * 1024
 """Bytes of text and HTML together."""
 
+RETRIED_FOR = timedelta(hours=25)
+"""How old a signed request may be: SendGrid tries for a day, and does not say that it signs anew each time.
+
+A repeat changes nothing, for its events have the ids they had.
+"""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -109,7 +115,7 @@ class SendGrid:
             raise Refused(400, "X-Twilio-Email-Event-Webhook-Signature is not base64") from None
         if not any(_signed(key, signature, sent.encode() + request.body) for key in keys):
             raise Refused(401, "the signature does not match")
-        check_age(_EPOCH + timedelta(seconds=int(sent)), now)
+        check_age(_EPOCH + timedelta(seconds=int(sent)), now, RETRIED_FOR)
 
     def parse(self, request: Request, received_at: datetime) -> Sequence[Event]:
         """See ``Source.parse``. The source id is SendGrid's event id, which its many repeats repeat.
@@ -181,11 +187,12 @@ class SendGrid:
             answer = await http.ask(self._client, _PROVIDER, request, idempotent=False)
         except http.Rejected as error:
             if error.status == 400 and _RECIPIENT in error.reason.split():
-                raise BadAddress(self.name, error.reason) from None
+                raise BadAddress(self.name, error.reason, request_id=error.request_id) from None
             raise
         id = answer.headers.get("x-message-id", "")
         if not id:
-            raise Unknown(self.name, f"{answer.status_code} without a message id")
+            reason = f"{answer.status_code} without a message id"
+            raise Unknown(self.name, reason, request_id=_refusal(answer).request_id)
         return Accepted(id)
 
     async def look_up(self, key: str) -> Accepted | None:

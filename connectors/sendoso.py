@@ -91,15 +91,15 @@ class Sendoso:
         url = str(self._settings.base_url).rstrip("/") + "/api/v3/send"
         request = self._client.build_request("POST", url, json=body, headers={"Authorization": f"Bearer {token}"})
         try:
-            answer = await http.call(self._client, _PROVIDER, request, _Sent, idempotent=False)
+            answer, request_id = await http.exchange(self._client, _PROVIDER, request, _Sent, idempotent=False)
         except http.Rejected as refused:
             if refused.status != 401 or fresh:
                 raise
             await self._forget(token)
             raise TryAgain(self.name, "401 the access token was withdrawn", request_id=refused.request_id) from None
         if not answer.success or not answer.tracking_code:
-            raise Unknown(self.name, "answered without a tracking code")
-        return Accepted(answer.tracking_code)
+            raise Unknown(self.name, "answered without a tracking code", request_id=request_id)
+        return Accepted(answer.tracking_code, request_id)
 
     async def look_up(self, key: str) -> Accepted | None:
         """Never answers.
@@ -200,7 +200,8 @@ class Sendoso:
                 made = await http.call(self._client, _PROVIDER, request, _Granted, idempotent=False)
             except Unknown as lost:
                 # No gift was asked for yet.
-                raise TryAgain(self.name, f"the access token was not renewed: {lost.reason}") from None
+                reason = f"the access token was not renewed: {lost.reason}"
+                raise TryAgain(self.name, reason, request_id=lost.request_id) from None
             except http.Rejected as refused:
                 reason = f"the refresh token is not taken ({refused.status}): authorize Perennial at Sendoso again"
                 raise NeverAgain(self.name, reason, request_id=refused.request_id) from None

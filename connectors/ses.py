@@ -111,13 +111,13 @@ class Ses(sns.FromSns):
         }
         request = self._signed("/v2/email/outbound-emails", json.dumps(content).encode())
         try:
-            made = await http.call(self._client, _PROVIDER, request, _Created, idempotent=False)
+            made, request_id = await http.exchange(self._client, _PROVIDER, request, _Created, idempotent=False)
         except http.Rejected as error:
             code = error.reason.rpartition(" ")[2]
             if code not in _LATER:
                 raise
             raise TryAgain(self.name, error.reason, delay=_LATER[code], request_id=error.request_id) from None
-        return Accepted(made.MessageId)
+        return Accepted(made.MessageId, request_id)
 
     async def look_up(self, key: str) -> Accepted | None:
         """Never answers.

@@ -48,7 +48,8 @@ AHEAD = timedelta(minutes=5)
 """How far a client's clock may be ahead of ours before we take our own word for it."""
 
 FOREIGN = (
-    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "message.", "contact.merged", "contact.erased",
+    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "message.", "address.", "contact.merged",
+    "contact.erased",
 )  # fmt: skip
 """Types no write key may speak of: what operators and we do, what happens to our messages, who is erased."""
 

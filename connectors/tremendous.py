@@ -81,12 +81,19 @@ class Tremendous:
         """
         if identity("email", message.to) is None:
             raise BadAddress(self.name, "the recipient's address is not an e-mail address")
-        answer = await self._ask("POST", "/orders", _Ordered, json=self._order(message))
+        request = self._request("POST", "/orders", json=self._order(message))
+        try:
+            answer, request_id = await http.exchange(self._client, _PROVIDER, request, _Ordered, idempotent=False)
+        except http.Rejected as refused:
+            if refused.status != 402:
+                raise
+            reason = "402 the funding source does not cover it"
+            raise TryAgain(self.name, reason, delay=OUT_OF_FUNDS, request_id=refused.request_id) from None
         order = answer.order
         if order.status in ("FAILED", "CANCELED"):
             # With a key that came before, this is the first order: it will not come to life.
-            raise NeverAgain(self.name, f"the order is {order.status.lower()}")
-        return Accepted(order.rewards[0].id if order.rewards else order.id)
+            raise NeverAgain(self.name, f"the order is {order.status.lower()}", request_id=request_id)
+        return Accepted(order.rewards[0].id if order.rewards else order.id, request_id)
 
     async def look_up(self, key: str) -> Accepted | None:
         """Never asked, for the same key twice makes one order.
@@ -122,7 +129,8 @@ class Tremendous:
         at = _Cursor.model_validate_json(cursor)
         since = max(at.since, now - WATCHED)
         params = {"created_at[gte]": since.astimezone(UTC).isoformat(), "limit": str(PAGE), "offset": str(at.offset)}
-        page = await self._ask("GET", "/orders", _Orders, params=params)
+        request = self._request("GET", "/orders", params=params)
+        page = await http.call(self._client, _PROVIDER, request, _Orders, idempotent=True)
         events = [e for order in page.orders for e in _became(order, now)]
         more = len(page.orders) == PAGE
         after = _Cursor(since=since, offset=at.offset + PAGE if more else 0)
@@ -172,27 +180,12 @@ class Tremendous:
             raise NeverAgain(self.name, f"metadata.amount: is no amount that {settings.currency} has")
         return amount
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        answer: type[http.Answer],
-        *,
-        params: Mapping[str, str] | None = None,
-        json: Any = None,
-    ) -> http.Answer:
+    def _request(self, method: str, path: str, **what: Any) -> httpx.Request:
         if not self._settings.api_key:
             raise NeverAgain(self.name, "no API key is set (TREMENDOUS_API_KEY)")
         url = str(self._settings.base_url).rstrip("/") + path
         headers = {"Authorization": f"Bearer {self._settings.api_key.get_secret_value().strip()}"}
-        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
-        try:
-            return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
-        except http.Rejected as refused:
-            if refused.status != 402:
-                raise
-            reason = "402 the funding source does not cover it"
-            raise TryAgain(self.name, reason, delay=OUT_OF_FUNDS, request_id=refused.request_id) from None
+        return self._client.build_request(method, url, headers=headers, **what)
 
 
 def _short(theirs: str, ours: str, value: str | None, most: int) -> dict[str, str]:
@@ -215,7 +208,7 @@ def _names(payload: object) -> list[str]:
 
 
 # 409: an order with this key is being made just now.
-_PROVIDER = http.Provider("tremendous", busy=frozenset({409, 429}), read=_refusal)
+_PROVIDER = http.Provider("tremendous", busy=frozenset({429}), unclear=frozenset({408, 409}), read=_refusal)
 
 _TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "REWARDS.DELIVERY.SUCCEEDED": ("message.delivered", {}),

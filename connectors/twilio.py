@@ -154,8 +154,7 @@ class Twilio:
         _check_text(message.text)
         if self._settings.status_callback:
             form["StatusCallback"] = f"{self._settings.status_callback}?touch={quote(tag_of(message.key))}{RETRIES}"
-        made = await self._create({**form, **self._sender()})
-        return Accepted(made.sid)
+        return await self._create({**form, **self._sender()})
 
     async def look_up(self, key: str) -> Accepted | None:
         """Never answers.
@@ -176,20 +175,21 @@ class Twilio:
             raise NeverAgain(self.name, "no sender is set (TWILIO_MESSAGING_SERVICE_SID or TWILIO_FROM_NUMBER)")
         return found
 
-    async def _create(self, form: Mapping[str, str]) -> "_Created":
+    async def _create(self, form: Mapping[str, str]) -> Accepted:
         settings = self._settings
         if not settings.account_sid:
             raise NeverAgain(self.name, "no account is set (TWILIO_ACCOUNT_SID)")
         url = f"{str(settings.base_url).rstrip('/')}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
         request = self._client.build_request("POST", url, data=form, headers={"Authorization": self._credentials()})
         try:
-            return await http.call(self._client, _PROVIDER, request, _Created, idempotent=False)
+            made, request_id = await http.exchange(self._client, _PROVIDER, request, _Created, idempotent=False)
         except http.Rejected as error:
             code = error.reason.rpartition(" ")[2]
             if code in _NO_SUCH_NUMBER | {OPTED_OUT}:
                 refused = OptedOut if code == OPTED_OUT else BadAddress
                 raise refused(self.name, error.reason, request_id=error.request_id) from None
             raise
+        return Accepted(made.sid, request_id)
 
     def _credentials(self) -> str:
         settings = self._settings

@@ -14,7 +14,10 @@ from connectors.batch import load_json
 from contacts.events import InvalidEvent
 
 TOLERANCE = timedelta(minutes=5)
-"""How far a signed timestamp may be from our clock, either way: a capture of either kind is soon worthless."""
+"""How far a signed timestamp may be from our clock, either way: a capture of either kind is soon worthless.
+
+A vendor that repeats a request for longer, and does not say that it signs anew, is given longer.
+"""
 
 
 Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
@@ -71,14 +74,14 @@ def check_secret(secrets: Iterable[bytes], offered: str) -> None:
         raise Refused(401, "the secret does not match")
 
 
-def check_age(sent: datetime, now: datetime) -> None:
-    """Refuses a signed request that is older than ``TOLERANCE``, or from as far in the future.
+def check_age(sent: datetime, now: datetime, oldest: timedelta = TOLERANCE) -> None:
+    """Refuses a signed request that is older than ``oldest``, or from further in the future than ``TOLERANCE``.
 
     Raises:
         Refused: It is out of the window.
     """
-    if abs(now - sent) > TOLERANCE:
-        raise Refused(401, f"the timestamp is more than {TOLERANCE.seconds} s from our clock")
+    if not -TOLERANCE <= now - sent <= oldest:
+        raise Refused(401, f"the timestamp is older than {oldest}, or from the future")
 
 
 @contextmanager

@@ -168,14 +168,14 @@ class Zendesk:
         json: Any = None,
         key: str | None = None,
     ) -> http.Answer:
-        """Every call may be repeated: what creates has a key, and all else says how things are."""
+        """With a key it creates; every other call reads, or says how things are."""
         settings = self._settings
         if settings.subdomain is None:
             raise NeverAgain(self.name, "no subdomain is set (ZENDESK_SUBDOMAIN)")
         url = f"https://{settings.subdomain}.zendesk.com/api/v2{path}"
         headers = {"Authorization": self._authorization(), **({"Idempotency-Key": key} if key else {})}
         request = self._client.build_request(method, url, params=params, json=json, headers=headers)
-        return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
+        return await http.call(self._client, _PROVIDER, request, answer, idempotent=key is None)
 
     def _authorization(self) -> str:
         settings = self._settings
@@ -207,7 +207,7 @@ def _refusal(response: httpx.Response) -> http.Refusal:
 
 
 # 409: another request is changing the same record, or has the same idempotency key.
-_PROVIDER = http.Provider("zendesk", busy=frozenset({409, 429, 503}), read=_refusal)
+_PROVIDER = http.Provider("zendesk", busy=frozenset({429, 503}), unclear=frozenset({408, 409}), read=_refusal)
 
 
 class _User(Body):

@@ -362,6 +362,13 @@ class MessageData(_Data):
     permanent: bool | None = None
 
 
+class AddressData(_Data):
+    """``address.reactivated``: it takes messages again. That ends a bounce; it is no consent."""
+
+    address: Annotated[str, Field(min_length=1)]
+    channel: str = "email"
+
+
 class DateData(_Data):
     name: str
     date: date
@@ -413,7 +420,7 @@ DATA: dict[str, type[_Data]] = {
     "message.sent": MessageData, "message.delivered": MessageData, "message.opened": MessageData,
     "message.clicked": MessageData,
     "message.replied": MessageData, "message.bounced": MessageData, "message.complained": MessageData,
-    "message.unsubscribed": MessageData,
+    "message.unsubscribed": MessageData, "address.reactivated": AddressData,
     "survey.answered": _Data, "csat.answered": CsatData, "nps.answered": NpsData, "review.left": _Data,
     "referral.made": _Data, "loyalty.acted": _Data,
     "engagement.lapsed": _Data, "customer.drifting": _Data, "onboarding.stuck": _Data, "usage.fell": _Data,

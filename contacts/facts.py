@@ -115,13 +115,18 @@ class Hold:
 
 @dataclass(frozen=True)
 class Suppression:
-    """An address that takes no messages: it bounced for good or its owner complained."""
+    """Why an address takes no messages: it bounced for good (``bounced``) or its owner complained (``complained``)."""
 
     channel: str
     address: str
     reason: str
     at: datetime
     event_id: str
+
+    @property
+    def name(self) -> str:
+        """``email:alice@example.com``."""
+        return f"{self.channel}:{self.address}"
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ class Facts:
         consents: By ``channel/purpose``; ask through ``consent``.
         holds: By ``kind:key``; ask through ``active_holds``.
         suppressions: By ``channel:address``; ask through ``suppression``.
+        reactivated: When an address was last said to take messages again, likewise.
         engaged_at: The last sign of a person reading: an open, click or reply that no machine made.
         erased_at: When the contact was erased: nothing may reach them again.
         last: Event type to when it happened last. What a machine opened or clicked does not count.
@@ -179,6 +185,7 @@ class Facts:
     consents: Mapping[str, Consent] = field(default_factory=dict)
     holds: Mapping[str, Hold] = field(default_factory=dict)
     suppressions: Mapping[str, Suppression] = field(default_factory=dict)
+    reactivated: Mapping[str, datetime] = field(default_factory=dict)
     score: Score = field(default_factory=Score)
     entry: Stamped | None = None
     identified_at: datetime | None = None
@@ -237,7 +244,16 @@ class Facts:
 
     def suppression(self, channel: str, address: str) -> Suppression | None:
         """Why an address takes no messages, if it does not."""
-        return self.suppressions.get(f"{channel}:{address.lower()}")
+        return next((s for s in self.suppressed if s.name == f"{channel}:{address.lower()}"), None)
+
+    @property
+    def suppressed(self) -> tuple[Suppression, ...]:
+        """The addresses that take no messages. A complaint is for good; a bounce until the address works again."""
+        return tuple(
+            found
+            for name, found in sorted(self.suppressions.items())
+            if found.reason == "complained" or self.reactivated.get(name, _NEVER) < found.at
+        )
 
     def flags(self) -> frozenset[str]:
         """What a journey's ``only`` and ``unless`` may ask: ``known``, ``customer``, ``former``, ``erased`` and
@@ -402,12 +418,15 @@ def _suppress(facts: Facts, event: Happening) -> Facts:
     channel = str(event.data.get("channel", "email"))
     # Which address an event without one means depends on what we knew when it came: the intake has written it in.
     address = str(event.data.get("address") or "").lower()
+    name = f"{channel}:{address}"
+    if address and event.type == "address.reactivated":
+        return replace(facts, reactivated=_joined(facts.reactivated, {name: event.occurred_at}, max))
     final = event.type == "message.complained" or (event.type == "message.bounced" and event.data.get("permanent"))
     if not final or not address:
         return facts
     reason = "complained" if event.type == "message.complained" else "bounced"
     new = Suppression(channel, address, reason, event.occurred_at, event.id)
-    return replace(facts, suppressions=_joined(facts.suppressions, {f"{channel}:{address}": new}, _since_first))
+    return replace(facts, suppressions=_joined(facts.suppressions, {name: new}, _graver))
 
 
 def _dealings(facts: Facts, event: Happening) -> Facts:
@@ -429,7 +448,7 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "consent.", "message.",
+    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "consent.", "message.", "address.",
     "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
 )  # fmt: skip
 
@@ -526,7 +545,8 @@ def merge(kept: Facts, gone: Facts, half_life: timedelta) -> Facts:
         profile=_joined(kept.profile, gone.profile, _weightier),
         consents=_joined(kept.consents, gone.consents, lambda a, b: b if b.outweighs(a) else a),
         holds=_joined(kept.holds, gone.holds, _both_holds),
-        suppressions=_joined(kept.suppressions, gone.suppressions, _since_first),
+        suppressions=_joined(kept.suppressions, gone.suppressions, _graver),
+        reactivated=_joined(kept.reactivated, gone.reactivated, max),
         score=score,
         entry=min(entries, key=lambda e: (e.at, e.event_id)) if entries else None,
         identified_at=_earliest(kept.identified_at, gone.identified_at),
@@ -557,8 +577,9 @@ def _weightier(a: Stamped, b: Stamped) -> Stamped:
     return b if b.outweighs(a) else a
 
 
-def _since_first(a: Suppression, b: Suppression) -> Suppression:
-    return min(a, b, key=lambda s: (s.at, s.event_id))
+def _graver(a: Suppression, b: Suppression) -> Suppression:
+    """A complaint, which nothing ends; of two bounces the later, after which the address must have worked again."""
+    return max(a, b, key=lambda s: (s.reason == "complained", s.at, s.event_id))
 
 
 _NEVER, _FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

@@ -256,7 +256,7 @@ async def contact_page(
         identities=[KnownAs(*row) for row in known_as],
         consents=[consent for _, consent in sorted(facts.consents.items())],
         holds=facts.active_holds(now),
-        suppressions=[suppression for _, suppression in sorted(facts.suppressions.items())],
+        suppressions=facts.suppressed,
         score=ScoreNow(round(points, 1), policy.score.handoff_at, points >= policy.score.handoff_at),
         entry_point=_entry_point(facts),
         events=await _recent_events(conn, mine),

@@ -235,7 +235,7 @@ def _lost(anew: Facts, life: Life, policy: Policy) -> Iterator[Finding]:
     """Facts that do not show what the events say: those that the gate reads, and that no policy has a part in."""
     said, shown = _words(anew), _words(life.facts)
     for name in sorted(said.keys() | shown.keys()):
-        if said.get(name) != shown.get(name):
+        if name not in said or name not in shown or said[name][0] != shown[name][0]:
             yield _not_shown(life, name, said[name][1] if name in said else None)
     outright = Facts(life.facts.contact_id)
     for stored in life.events:
@@ -249,13 +249,14 @@ def _lost(anew: Facts, life: Life, policy: Policy) -> Iterator[Finding]:
 
 
 def _words(facts: Facts) -> dict[str, tuple[object, str | None]]:
-    """What is said of a contact, by name: the value, and the event that said it where that is kept."""
+    """What is said of a contact, by name: what must be the same, and the event that said it where that is kept."""
     words: dict[str, tuple[object, str | None]] = {}
-    for name, suppression in facts.suppressions.items():
-        words[f"suppression {name}"] = (suppression.reason, suppression.event_id)
+    for suppression in facts.suppressed:
+        words[f"suppression {suppression.name}"] = (True, suppression.event_id)
     for name in ("email", "phone", "timezone"):
         if name in facts.profile:
-            words[f"profile {name}"] = (facts.get(name), facts.profile[name].event_id)
+            stamped = facts.profile[name]
+            words[f"profile {name}"] = ((stamped.value, stamped.event_id), stamped.event_id)
     for name, hold in facts.holds.items():
         words[f"hold {name}"] = ((hold.opened_at, hold.released_at), None)
     if facts.erased_at is not None:

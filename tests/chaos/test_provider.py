@@ -59,13 +59,14 @@ def test_they_are_senders(kind: type[Courier]) -> None:
 async def test_what_a_mishap_means(
     url: str, provider: Chosen, mishap: Mishap, error: type[ConnectorError], done: int
 ) -> None:
-    provider.next = mishap
     async with client() as http:
-        with pytest.raises(error):
-            await Courier(url, "sms", http).send(MESSAGE)
-        assert len(provider.delivered) == done
+        for kind in (Courier, Keyed):
+            provider.next = mishap
+            with pytest.raises(error):
+                await kind(url, "sms", http).send(MESSAGE)
+        assert len(provider.delivered) == 2 * done
         assert (await Courier(url, "sms", http).send(MESSAGE)).provider_id == "plain-k"
-    assert len(provider.delivered) == done + 1
+    assert len(provider.delivered) == 2 * done + 1
 
 
 async def test_a_key_is_honoured_and_asked_for(url: str, provider: Chosen) -> None:

@@ -77,6 +77,7 @@ async def test_while_a_secret_is_replaced_both_sign() -> None:
         (429, {"retry-after": "7"}, TryAgain, timedelta(seconds=7)),
         (503, {}, TryAgain, None),
         (500, {}, TryAgain, None),
+        (408, {}, TryAgain, None),
         (301, {"location": "https://elsewhere.example.com"}, NeverAgain, None),
         (410, {}, NeverAgain, None),
         (400, {}, NeverAgain, None),

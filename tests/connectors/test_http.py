@@ -95,6 +95,7 @@ async def test_a_lost_answer_is_not_asked_for_again_here(lost: httpx.TransportEr
         (429, TryAgain, TryAgain),
         (500, TryAgain, Unknown),
         (502, TryAgain, Unknown),
+        (408, TryAgain, Unknown),
         (400, http.Rejected, http.Rejected),
         (401, http.Rejected, http.Rejected),
         (404, http.Rejected, http.Rejected),
@@ -111,10 +112,10 @@ async def test_statuses(status: int, repeatable: type, once: type) -> None:
 
 
 async def test_rejected_says_with_what_status() -> None:
-    error = await failure(Vendor(httpx.Response(409)), idempotent=True)
+    error = await failure(Vendor(httpx.Response(410)), idempotent=True)
     assert isinstance(error, http.Rejected)
     assert isinstance(error, NeverAgain)
-    assert error.status == 409
+    assert error.status == 410
 
 
 @pytest.mark.parametrize(

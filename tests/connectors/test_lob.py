@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connectors import http
 from connectors.base import Message, Refused, Request, Sender, Source
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
 from connectors.lob import Lob, LobSettings
 
 SECRET = "secret-of-the-webhook"
@@ -259,8 +259,8 @@ async def test_nobody_is_asked_about_addresses_abroad_or_unasked() -> None:
     ("status", "code", "kind"),
     [
         (429, "rate_limit_exceeded", TryAgain),
-        (408, "request_timeout", TryAgain),
-        (500, "internal_server_error", TryAgain),
+        (408, "request_timeout", Unknown),
+        (500, "internal_server_error", Unknown),
         (503, "service_unavailable", TryAgain),
         (401, "invalid_api_key", http.Rejected),
         (403, "feature_limit_reached", http.Rejected),
@@ -278,14 +278,6 @@ async def test_refusals(lob: Lob, status: int, code: str, kind: type[ConnectorEr
     assert type(caught.value) is kind
     assert caught.value.reason == f"{status} {code}"
     assert "test_abc" not in str(caught.value)
-
-
-@respx.mock
-async def test_a_lost_answer_is_asked_for_again(lob: Lob) -> None:
-    printer = Printer()
-    printer.made.mock(side_effect=httpx.ReadTimeout("slow"))
-    with pytest.raises(TryAgain):
-        await lob.send(LETTER)
 
 
 async def test_there_is_nothing_to_look_up(lob: Lob) -> None:

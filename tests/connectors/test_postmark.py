@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connectors import http
-from connectors.base import Accepted, Message, Refused, Request, Sender, Source
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.base import Accepted, Message, Refused, Request, Sender, Sink, Source, Told
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, OptedOut, TryAgain, Unknown
 from connectors.mail import message_id
 from connectors.postmark import SETTLED, Postmark, PostmarkSettings
-from contacts.events import Event
+from contacts.events import Event, identities
 
 API = "https://api.postmarkapp.com"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -215,9 +215,12 @@ def test_put_on_a_streams_list(reason: str | None, origin: str, type: str) -> No
     assert "purpose" not in event.data  # a stream carries more than one purpose: all of them are withdrawn
 
 
-def test_taken_off_a_streams_list_is_no_yes() -> None:
-    change = {"Recipient": "alice@example.com", "ChangedAt": "2026-03-02T09:00:00Z", "Origin": "Customer"}
-    assert POSTMARK.parse(notice("SubscriptionChange", SuppressSending=False, **change), NOW) == []
+def test_taken_off_a_streams_list_takes_mail_again_and_is_no_yes() -> None:
+    change = {"Recipient": "Alice@example.com", "ChangedAt": "2026-03-02T09:00:00Z", "Origin": "Customer"}
+    event = only(notice("SubscriptionChange", SuppressSending=False, **change))
+    assert (event.type, event.occurred_at) == ("address.reactivated", NOW)
+    assert (event.data["address"], event.data["channel"]) == ("Alice@example.com", "email")
+    assert [i.value for i in event.identities] == ["alice@example.com"]
 
 
 @pytest.mark.parametrize("kind", ["SMTPApiError", "Inbound", "", "delivery"])
@@ -344,7 +347,6 @@ async def test_a_key_of_any_length_comes_back_whole(postmark: Postmark, length: 
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (422, 406, BadAddress),
         (422, 300, NeverAgain),
         (422, 405, NeverAgain),
         (401, 10, NeverAgain),
@@ -353,7 +355,6 @@ async def test_a_key_of_any_length_comes_back_whole(postmark: Postmark, length: 
         (503, 100, TryAgain),
         (500, None, Unknown),
         (502, None, Unknown),
-        (200, 406, BadAddress),
         (200, 300, NeverAgain),
         (200, None, Unknown),
     ],
@@ -366,9 +367,129 @@ async def test_refusals(postmark: Postmark, status: int, code: int | None, kind:
         await postmark.send(MESSAGE)
     assert type(caught.value) in (kind, http.Rejected)
     assert isinstance(caught.value, kind)
-    assert isinstance(caught.value, BadAddress) is (kind is BadAddress)
+    assert not isinstance(caught.value, BadAddress)
     assert caught.value.reason.startswith(f"{status} {code or ''}".strip())
     assert not {"alice", "t0ken", "tried"} & set(str(caught.value).split())
+
+
+def suppressed(stream: str, *listed: tuple[str, str]) -> respx.Route:
+    """A stream's list, as addresses and reasons."""
+    items = [
+        {"EmailAddress": a, "SuppressionReason": why, "Origin": "Recipient", "CreatedAt": "2026-03-01T09:00:00-05:00"}
+        for a, why in listed
+    ]
+    return respx.get(f"{API}/message-streams/{stream}/suppressions/dump").respond(json={"Suppressions": items})
+
+
+ALICE, OTHER = "Alice@Example.com", "malice@example.com"
+
+
+@pytest.mark.parametrize("status", [422, 200])
+@pytest.mark.parametrize(
+    ("purpose", "listed", "kind", "why"),
+    [
+        ("lifecycle", [(ALICE, "ManualSuppression")], OptedOut, " ManualSuppression"),
+        ("transactional", [(ALICE, "ManualSuppression")], OptedOut, " ManualSuppression"),
+        ("lifecycle", [(ALICE, "HardBounce")], BadAddress, " HardBounce"),
+        ("transactional", [(ALICE, "HardBounce")], BadAddress, " HardBounce"),
+        ("promotional", [(ALICE, "SpamComplaint")], BadAddress, " SpamComplaint"),
+        ("lifecycle", [(OTHER, "HardBounce"), (ALICE, "ManualSuppression")], OptedOut, " ManualSuppression"),
+        ("lifecycle", [(OTHER, "HardBounce")], OptedOut, ""),
+        ("transactional", [(OTHER, "HardBounce")], NeverAgain, ""),
+        ("lifecycle", [(ALICE, "SomethingNew")], OptedOut, " SomethingNew"),
+        ("transactional", [(ALICE, "SomethingNew")], NeverAgain, " SomethingNew"),
+    ],
+)
+@respx.mock
+async def test_why_an_address_is_inactive_decides(
+    postmark: Postmark, status: int, purpose: str, listed: list[tuple[str, str]], kind: type[NeverAgain], why: str
+) -> None:
+    respx.post(f"{API}/email").respond(status, json={"ErrorCode": 406, "Message": "alice@example.com is inactive"})
+    asked = suppressed("outbound" if purpose == "transactional" else "broadcast", *listed)
+    with pytest.raises(NeverAgain) as caught:
+        await postmark.send(replace(MESSAGE, purpose=purpose))
+    assert type(caught.value) is kind
+    assert caught.value.reason == f"{status} 406{why}"
+    assert dict(asked.calls.last.request.url.params) == {"EmailAddress": MESSAGE.to}
+
+
+@pytest.mark.parametrize(
+    ("error", "purpose", "kind"),
+    [
+        (httpx.ReadTimeout("slow"), "lifecycle", TryAgain),
+        (httpx.ReadTimeout("slow"), "transactional", TryAgain),
+        (httpx.Response(503), "lifecycle", TryAgain),
+        (httpx.Response(404), "lifecycle", OptedOut),
+        (httpx.Response(404), "transactional", NeverAgain),
+    ],
+)
+@respx.mock
+async def test_a_list_that_cannot_be_read_is_no_bounce(
+    postmark: Postmark, error: Any, purpose: str, kind: type[ConnectorError]
+) -> None:
+    """A mail that is refused has surely not gone out, so it may be tried again until the list says why."""
+    respx.post(f"{API}/email").respond(422, json={"ErrorCode": 406})
+    suppressed("outbound" if purpose == "transactional" else "broadcast").mock(side_effect=[error])
+    with pytest.raises(ConnectorError) as caught:
+        await postmark.send(replace(MESSAGE, purpose=purpose))
+    assert type(caught.value) is kind
+
+
+def yes(**data: Any) -> Told:
+    who = identities(("email", "old@example.com"), ("email", "alice@example.com"))
+    return Told("e-1", "consent.granted", NOW, "c-1", who, {"channel": "email", "purpose": "lifecycle", **data})
+
+
+@respx.mock
+async def test_a_yes_to_us_takes_back_the_no_said_at_postmark(postmark: Postmark) -> None:
+    suppressed("broadcast", (ALICE, "ManualSuppression"))
+    said = {"EmailAddress": ALICE, "Status": "Deleted", "Message": None}
+    route = respx.post(f"{API}/message-streams/broadcast/suppressions/delete").respond(json={"Suppressions": [said]})
+    assert isinstance(postmark, Sink)
+    await postmark.tell(yes())
+    assert sent(route) == {"Suppressions": [{"EmailAddress": ALICE}]}
+    assert route.calls.last.request.headers["x-postmark-server-token"] == "server-t0ken"
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ({"SuppressionReason": "HardBounce"}, {}),
+        ({"SuppressionReason": "SpamComplaint"}, {}),
+        ({"Origin": "Customer"}, {}),
+        ({"Origin": "Admin"}, {}),
+        ({"CreatedAt": "2026-03-02T09:00:01Z"}, {}),
+        ({"EmailAddress": OTHER}, {}),
+        ({}, {"channel": "sms"}),
+        ({}, {"purpose": "transactional"}),
+    ],
+)
+@respx.mock
+async def test_nothing_else_is_lifted_by_a_yes(
+    postmark: Postmark, listed: dict[str, str], told: dict[str, str]
+) -> None:
+    """Not a bounce, not an operator's doing, not a no that is newer than the yes."""
+    manual = {"SuppressionReason": "ManualSuppression", "Origin": "Recipient", "CreatedAt": "2026-03-01T09:00:00Z"}
+    there = [{"EmailAddress": ALICE, **manual, **listed}]
+    respx.get(f"{API}/message-streams/broadcast/suppressions/dump").respond(json={"Suppressions": there})
+    assert await postmark.tell(yes(**told)) is None
+    assert {call.request.method for call in respx.calls} <= {"GET"}
+
+
+@respx.mock
+async def test_a_no_that_postmark_keeps_is_said(postmark: Postmark) -> None:
+    suppressed("broadcast", (ALICE, "ManualSuppression"))
+    kept = {"EmailAddress": ALICE, "Status": "Failed", "Message": "you may not delete alice@example.com"}
+    respx.post(f"{API}/message-streams/broadcast/suppressions/delete").respond(json={"Suppressions": [kept]})
+    with pytest.raises(NeverAgain) as caught:
+        await postmark.tell(yes())
+    assert "alice" not in str(caught.value)
+
+
+async def test_whoever_has_no_address_and_whatever_is_no_yes(postmark: Postmark) -> None:
+    assert await postmark.tell(replace(yes(), identities=())) is None
+    with pytest.raises(NeverAgain):
+        await postmark.tell(replace(yes(), type="consent.withdrawn"))
 
 
 @respx.mock

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from connectors import http
 from connectors.base import Accepted, Message, Refused, Request, Sender, Source
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
 from connectors.resend import Resend, ResendSettings
 from contacts.events import Event
 
@@ -309,12 +309,12 @@ async def test_no_way_out_and_text_alone(resend: Resend) -> None:
         (400, "invalid_idempotency_key", NeverAgain, None),
         (401, "missing_api_key", NeverAgain, None),
         (403, "invalid_api_key", NeverAgain, None),
-        (409, "concurrent_idempotent_requests", TryAgain, timedelta(seconds=1)),
+        (409, "concurrent_idempotent_requests", Unknown, None),
         (422, "missing_required_field", NeverAgain, None),
         (429, "rate_limit_exceeded", TryAgain, None),
         (429, "daily_quota_exceeded", TryAgain, timedelta(hours=1)),
         (429, "monthly_quota_exceeded", TryAgain, timedelta(hours=6)),
-        (500, "application_error", TryAgain, None),
+        (500, "application_error", Unknown, None),
     ],
 )
 @respx.mock
@@ -338,14 +338,6 @@ async def test_the_provider_says_when(resend: Resend) -> None:
     with pytest.raises(TryAgain) as caught:
         await resend.send(MESSAGE)
     assert caught.value.delay == timedelta(seconds=3)
-
-
-@respx.mock
-async def test_an_answer_that_was_lost_may_be_asked_for_again(resend: Resend) -> None:
-    respx.post(EMAILS).mock(side_effect=[httpx.ReadTimeout(""), httpx.Response(200, json={"id": None})])
-    for _ in range(2):
-        with pytest.raises(TryAgain):
-            await resend.send(MESSAGE)
 
 
 @respx.mock

@@ -129,8 +129,11 @@ def test_a_vector_worked_out_apart_from_this_code() -> None:
     assert refusal(with_headers(b'[{"event":"processed"}]', signature, "1772442000"), SENDGRID).status == 401
 
 
-@pytest.mark.parametrize(("seconds", "taken"), [(-301, False), (-300, True), (300, True), (301, False)])
-def test_age_counts_both_ways(seconds: int, taken: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "taken"),
+    [(-25 * 3600 - 1, False), (-25 * 3600, True), (-24 * 3600, True), (-301, True), (300, True), (301, False)],
+)
+def test_a_late_retry_is_taken_and_one_from_the_future_is_not(seconds: int, taken: bool) -> None:
     arriving = signed(b"[]", at=NOW + timedelta(seconds=seconds))
     if taken:
         SENDGRID.verify(arriving, NOW)
@@ -421,10 +424,11 @@ async def test_a_receipt_in_text_alone_from_the_eu_with_tracking(client: httpx.A
 @respx.mock
 async def test_refusals(sendgrid: SendGrid, status: int, field: str | None, kind: type[ConnectorError]) -> None:
     errors = [{"message": "alice@example.com is wrong, SG.t0ken", "field": field, "help": None}]
-    route = respx.post(SEND).respond(status, json={"errors": errors})
+    route = respx.post(SEND).respond(status, json={"errors": errors, "id": "req-1"})
     with pytest.raises(kind) as caught:
         await sendgrid.send(MESSAGE)
     assert isinstance(caught.value, BadAddress) is (kind is BadAddress)
+    assert caught.value.request_id == "req-1"
     if status != 202:
         assert caught.value.reason == f"{status} {field or ''}".strip()
     assert "alice" not in str(caught.value)

@@ -251,6 +251,7 @@ class TestTrack:
             "handoff.acknowledged",
             "approval.answered",
             "hold.opened",
+            "address.reactivated",
             "segment.joined",
             "broadcast.due",
             "message.unsubscribed",

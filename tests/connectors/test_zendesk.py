@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connectors import http
 from connectors.base import Crm, Person, Poller, Refused, Request, Source, Task
-from connectors.errors import NeverAgain, TryAgain
+from connectors.errors import NeverAgain, TryAgain, Unknown
 from connectors.zendesk import PUBLIC_TEST_SECRET, Zendesk, ZendeskSettings
 from contacts.events import Event
 
@@ -603,6 +603,15 @@ async def test_what_zendesk_says_no_with() -> None:
         route.mock(side_effect=httpx.ReadTimeout("slow"))
         with pytest.raises(TryAgain):
             await zendesk.stage("900", "customer")
+
+
+@respx.mock
+async def test_a_key_that_is_being_carried_out_says_nothing_of_the_ticket() -> None:
+    respx.get(f"{API}/tickets.json").respond(json={"tickets": []})
+    respx.post(f"{API}/tickets.json").respond(409)
+    async with http.new_client() as client:
+        with pytest.raises(Unknown):
+            await calling(client).task("900", Task("run-1/call/0", "Call them", "They asked", NOW))
 
 
 @pytest.mark.parametrize("subdomain", ["acme.example.com", "acme/x", "", "a@b"])

@@ -211,7 +211,10 @@ class Seen:
         rule = self.policy.consent
         if not words and wish.purpose in rule.required and wish.channel in rule.channels:
             yield "no_consent"
-        if wish.channel == "email" and any(e.type in ("message.bounced", "message.complained") for e in self.told):
+        bounced = [e.at for e in self.told if e.type == "message.bounced"]
+        works = [e.at for e in self.told if e.type == "address.reactivated"]
+        bad = bool(bounced) and not (works and max(works) >= max(bounced))
+        if wish.channel == "email" and (bad or any(e.type == "message.complained" for e in self.told)):
             yield "suppressed"
 
     def _draws(self, experiment: str) -> float:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ kinds = st.one_of(
     of("hold.opened", "hold.released", hold_id=names),
     of("message.bounced", channel=st.just("email"), address=addresses, permanent=st.booleans()),
     of("message.complained", channel=st.just("email"), address=addresses),
+    of("address.reactivated", channel=st.just("email"), address=addresses),
     of("message.unsubscribed", channel=channels, purpose=purposes),
     of("message.opened", "message.clicked", "message.replied", machine=st.booleans()),
     of("contact.erased", "webinar.attended", "feature.used"),
@@ -156,6 +158,49 @@ def test_only_a_bounce_for_good_suppresses(policy: Policy) -> None:
     found = hard.suppression("email", "a@example.com")
     assert found is not None
     assert found.reason == "bounced"
+
+
+BOUNCED = {"channel": "email", "address": "a@example.com", "permanent": True}
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ([("message.bounced", 1), ("address.reactivated", 2)], None),
+        ([("message.bounced", 1), ("address.reactivated", 1)], None),
+        ([("message.bounced", 2), ("address.reactivated", 1)], "bounced"),
+        ([("message.bounced", 1), ("address.reactivated", 2), ("message.bounced", 3)], "bounced"),
+        (
+            [("message.bounced", 1), ("address.reactivated", 2), ("message.bounced", 3), ("address.reactivated", 4)],
+            None,
+        ),
+        ([("message.bounced", 1), ("message.complained", 2), ("address.reactivated", 3)], "complained"),
+        ([("message.complained", 1), ("message.bounced", 2), ("address.reactivated", 3)], "complained"),
+    ],
+)
+def test_a_bounce_ends_where_the_address_works_again_and_a_complaint_never(
+    policy: Policy, told: list[tuple[str, int]], reason: str | None
+) -> None:
+    events = [happening(type, at(day), **BOUNCED) for type, day in told]
+    for order in permutations(events):
+        facts = after(list(order), policy)
+        found = facts.suppression("email", "A@example.com")
+        assert (found.reason if found else None) == reason
+        assert facts.suppressed == (() if found is None else (found,))
+
+
+def test_another_address_that_works_again_says_nothing_of_this_one(policy: Policy) -> None:
+    bounced = happening("message.bounced", at(1), **BOUNCED)
+    for other in ({"address": "b@example.com"}, {"address": "a@example.com", "channel": "sms"}):
+        works = happening("address.reactivated", at(2), **{"channel": "email", **other})
+        assert after([bounced, works], policy).suppression("email", "a@example.com") is not None
+
+
+def test_an_address_that_works_again_is_no_yes(policy: Policy) -> None:
+    left = happening("message.unsubscribed", at(1), channel="email")
+    facts = after([left, happening("address.reactivated", at(2), channel="email", address="a@example.com")], policy)
+    assert not granted(facts, "email", "promotional")
+    assert facts.entry is None
 
 
 def test_an_evidence_is_kept_with_a_consent(policy: Policy) -> None:

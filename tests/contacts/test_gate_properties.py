@@ -169,6 +169,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "machine": ("message.opened", {"machine": True}),
     "bounce": ("message.bounced", {"address": MAIL, "permanent": True}),
     "complaint": ("message.complained", {"address": MAIL}),
+    "works again": ("address.reactivated", {"address": MAIL}),
     "out": ("message.unsubscribed", {"channel": "email"}),
     "no mail": ("consent.withdrawn", {"channel": "email", "purpose": "promotional"}),
     "no more": ("consent.withdrawn", {"channel": "all"}),
