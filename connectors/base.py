@@ -203,6 +203,7 @@ class Sink(Protocol):
         The same ``id`` twice does no more than once where the system can tell.
 
         Raises:
+            NobodyThere: It does not know the contact, and need not; that counts as told.
             TryAgain, NeverAgain, Unknown: see ``connectors.errors``. ``Unknown`` is tried again: better twice than not.
         """
 

@@ -22,7 +22,7 @@ from activities import signatures as ask
 from activities.poll import Poll
 from activities.tell import Tell
 from connectors.base import Polled, Told
-from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.errors import ConnectorError, NeverAgain, NobodyThere, TryAgain, Unknown
 from contacts import chores, tables, tellings
 from contacts.clock import Clock
 from contacts.events import event, identities
@@ -107,6 +107,17 @@ async def test_what_will_never_work_is_left_to_a_person_who_may_have_it_told_aga
         await relay.drain()
         assert (await status(engine, "told")).round == 2
     assert len(erp.heard) == 1
+
+
+async def test_whom_a_system_does_not_know_it_need_not_be_told_of(
+    temporal: Client, engine: AsyncEngine, intake: Intake
+) -> None:
+    erp = Erp(NobodyThere("erp", "knows nobody by any of the contact's names"))
+    async with telling(temporal, engine, erp) as relay:
+        await intake.record(told("page.viewed", page="blog"), START)
+        await relay.drain()
+        row = await status(engine, "told")
+    assert (row.error, row.provider_id) == ("erp: knows nobody by any of the contact's names", None)
 
 
 async def test_the_relay_may_ask_twice(temporal: Client, engine: AsyncEngine, intake: Intake) -> None:
