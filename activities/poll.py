@@ -33,18 +33,23 @@ class Poll:
 
     @activity.defn(name=ask.POLL)
     async def poll(self, request: ask.PollRequest) -> ask.PollDone:
-        """Asks page by page. The cursor moves after a page's events are recorded, so that a death loses none."""
+        """Asks page by page. The cursor moves after a page's events are recorded, so that a death loses none.
+
+        What a system says is recorded whatever it will not say; then that ends in an error, as any other refusal does.
+        """
         poller = self.pollers.get(request.connector)
         if poller is None:
             raise ApplicationError(f"{request.connector} cannot be asked: has it credentials?", non_retryable=True)
         pages = recorded = 0
         async with pulse():
-            more = True
+            more, fault = True, None
             while more and pages < PAGES_AT_ONCE:
                 page = await self._page(poller)
                 recorded += await self._record(page)
                 await self._move(poller, page.cursor)
-                pages, more = pages + 1, page.more
+                pages, more, fault = pages + 1, page.more, page.fault or fault
+            if fault:
+                raise ApplicationError(f"{poller.name} says only a part: {fault}", type="Refused", non_retryable=True)
             async with self.intake.engine.begin() as conn:
                 await chores.done(conn, chores.ASKING + poller.name, self.clock.now())
         return ask.PollDone(pages, recorded)

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities import signatures as ask
 from activities.running import pulse
 from connectors.base import Sink, Told
-from connectors.errors import ConnectorError, NeverAgain, TryAgain
+from connectors.errors import ConnectorError, NeverAgain, NobodyThere, TryAgain
 from contacts import store, tellings
 from contacts.clock import Clock
 from contacts.facts import outdated
@@ -30,7 +30,7 @@ class Tell:
         """Tells the system; ``told`` or ``failed``. What may work later is an error, for Temporal to try again.
 
         What is over by now is settled without a call: a word on consent that a newer one has taken back, and whatever
-        happened to somebody who was erased.
+        happened to somebody who was erased. Whom the system does not know it need not be told of.
         """
         async with self.engine.connect() as conn:
             telling = await tellings.find(conn, request.telling)
@@ -49,6 +49,8 @@ class Tell:
         try:
             async with pulse():
                 provider_id = await sink.tell(told)
+        except NobodyThere as nobody:
+            return await self._settle(request, "told", note=str(nobody))
         except NeverAgain as error:
             return await self._settle(request, "failed", note=str(error))
         except ConnectorError as error:

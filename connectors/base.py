@@ -138,11 +138,13 @@ class Polled:
         events: What happened, oldest first; the same again is harmless, since events are unique by source id.
         cursor: Where to go on next time; kept with the events of this page.
         more: There is another page at once.
+        fault: What the system would not say and why, where it says the rest: the cursor has not moved there.
     """
 
     events: Sequence[Event]
     cursor: str
     more: bool = False
+    fault: str | None = None
 
 
 @runtime_checkable
@@ -201,6 +203,7 @@ class Sink(Protocol):
         The same ``id`` twice does no more than once where the system can tell.
 
         Raises:
+            NobodyThere: It does not know the contact, and need not; that counts as told.
             TryAgain, NeverAgain, Unknown: see ``connectors.errors``. ``Unknown`` is tried again: better twice than not.
         """
 

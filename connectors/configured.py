@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from connectors import errands, http
 from connectors.activecampaign import ActiveCampaign, ActiveCampaignSettings
@@ -349,10 +350,14 @@ class _Installation:
 
 
 def _settings(kind: type[S], **given: Any) -> S:
+    prefix = given.get("_env_prefix") or kind.model_config.get("env_prefix", "")
     try:
         return kind(**given)
+    except SettingsError as error:
+        # pydantic-settings words it: error parsing value for field "subscriptions" from source "..."
+        field = str(error).split('"')[1]
+        raise MissingCredentials(f"{prefix}{field.upper()}: must be JSON") from None
     except ValidationError as error:
-        prefix = given.get("_env_prefix") or kind.model_config.get("env_prefix", "")
         first = error.errors(include_url=False, include_input=False)[0]
         variable = prefix + "_".join(str(part).upper() for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")

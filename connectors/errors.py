@@ -7,6 +7,7 @@ The tree::
       NeverAgain              it surely did not happen and never will like this; ``reason`` says why
         BadAddress            ... because the recipient's address takes no mail; it is suppressed
           OptedOut            ... by a word of the recipient's, which a later one of theirs takes back
+        NobodyThere           ... because the system does not know the contact, and is not to: nothing is amiss
       Unknown                 the call ended without an answer: it may have happened
 
 Reasons are for people and for logs: connectors never put a secret or a whole request into one.
@@ -52,6 +53,10 @@ class BadAddress(NeverAgain):
 
 class OptedOut(BadAddress):
     """The recipient has told the provider or the carrier to stop: that is no bounce, but a consent withdrawn."""
+
+
+class NobodyThere(NeverAgain):
+    """The system has nobody by any of the contact's names, and nobody is made known to it by this."""
 
 
 class Unknown(ConnectorError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from connectors import http, hubspot_poll, hubspot_webhooks
@@ -18,7 +18,7 @@ from connectors.errors import NeverAgain
 from connectors.hubspot_api import CONTACTS, Api, Links, Record, Records
 from connectors.hubspot_preferences import LegalBasis, Preferences, Subscriptions
 from connectors.webhook import Body
-from contacts.events import Event
+from contacts.events import TYPE_PATTERN, Event
 
 
 class HubSpotSettings(Credentials):
@@ -35,7 +35,10 @@ class HubSpotSettings(Credentials):
         stage_values: HubSpot's value for a stage of ours, where it is another than usual.
         segment_lists: The id of the static list of a segment.
         event_prefix: What the names of custom events begin with, HubSpot's own ``pe<account>_`` included.
-        event_properties: Fields of an event's data that go along; HubSpot must have a property of each name.
+        timeline_events: The id of the event template by which a type of event stands on a contact's timeline. Such a
+            type becomes no custom event.
+        event_properties: Fields of an event's data that go along; HubSpot must have a property, or the template a
+            token, of each name.
         erase: Whether a contact who is erased here is erased for good in HubSpot too.
     """
 
@@ -51,8 +54,19 @@ class HubSpotSettings(Credentials):
     stage_values: Mapping[str, str] = Field(default_factory=dict)
     segment_lists: Mapping[str, Annotated[str, Field(pattern=r"^\d+$")]] = Field(default_factory=dict)
     event_prefix: Annotated[str, Field(pattern=r"^pe\d+_[a-z0-9_]*$")] | None = None
+    timeline_events: Mapping[str, Annotated[str, Field(pattern=r"^\d+$")]] = Field(default_factory=dict)
     event_properties: tuple[str, ...] = ()
     erase: bool = False
+
+    @field_validator("timeline_events")
+    @classmethod
+    def _have_a_type(cls, templates: Mapping[str, str]) -> Mapping[str, str]:
+        for type in templates:
+            if not TYPE_PATTERN.fullmatch(type):
+                raise ValueError(f"{type} is no type of event, such as page.viewed")
+            if type in _HAVE_A_PLACE:
+                raise ValueError(f"{type} is told in another way")
+        return templates
 
     @model_validator(mode="before")
     @classmethod
@@ -61,6 +75,12 @@ class HubSpotSettings(Credentials):
             values = {**values, "client_secret": values["signing_secret"]}
         return values
 
+
+_HAVE_A_PLACE = frozenset({
+    "consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained",
+    "segment.joined", "segment.left", "contact.erased",
+})  # fmt: skip
+"""Events for which HubSpot has a place of its own."""
 
 _FUNNEL = (
     "subscriber", "lead", "marketingqualifiedlead", "salesqualifiedlead", "opportunity", "customer", "evangelist",
@@ -205,8 +225,9 @@ class HubSpot:
     async def tell(self, told: Told) -> str | None:
         """See ``Sink.tell``.
 
-        Consent goes to the communication preferences, a segment to its static list, an erasure to HubSpot's own, and
-        anything else becomes a custom event. Whoever HubSpot cannot know, having no address and no id, is left out.
+        Consent goes to the communication preferences, a segment to its static list, an erasure to HubSpot's own.
+        Anything else stands on the timeline if a template is set for it, and is a custom event if none is. Whoever
+        HubSpot cannot know, having no address and no id, is left out.
         """
         match told.type:
             case "consent.withdrawn" | "message.unsubscribed" | "message.complained":
@@ -218,7 +239,7 @@ class HubSpot:
             case "contact.erased":
                 await self._erase(told)
             case _:
-                await self._event(told)
+                await self._happened(told)
         return None
 
     async def _list(self, told: Told) -> None:
@@ -249,22 +270,44 @@ class HubSpot:
                 if error.status != 404:
                     raise
 
-    async def _event(self, told: Told) -> None:
-        if self._settings.event_prefix is None:
-            raise NeverAgain(self.name, "no name for custom events is set (HUBSPOT_EVENT_PREFIX)")
+    async def _happened(self, told: Told) -> None:
+        template, prefix = self._settings.timeline_events.get(told.type), self._settings.event_prefix
+        if template is None and prefix is None:
+            unset = "HUBSPOT_EVENT_PREFIX, HUBSPOT_TIMELINE_EVENTS"
+            raise NeverAgain(self.name, f"no name for custom events is set, and no template for {told.type} ({unset})")
         contact, email = told.known_as("hubspot"), told.known_as("email")
         if contact is None and email is None:
             return
+        # Only one of them: an address that comes with an id would become the contact's.
+        whose = {"objectId": contact} if contact else {"email": email}
         given = {name: told.data.get(name) for name in self._settings.event_properties}
+        said = _short({n: v if isinstance(v, str) else str(v) for n, v in given.items() if v is not None})
+        if template is not None:
+            await self._on_timeline(template, told, said, whose)
+            return
         body = {
-            "eventName": self._settings.event_prefix + re.sub(r"[^a-z0-9_]", "_", told.type),
+            "eventName": f"{prefix}{re.sub(r'[^a-z0-9_]', '_', told.type)}",
             # Within one kind of event HubSpot takes an id once.
             "uuid": told.id,
             "occurredAt": told.occurred_at.isoformat(),
-            "properties": _short({n: v if isinstance(v, str) else str(v) for n, v in given.items() if v is not None}),
-            **({"objectId": contact} if contact else {"email": email}),
+            "properties": said,
+            **whose,
         }
         await self._api.ask("POST", "/events/v3/send", http.Unread, json=body)
+
+    async def _on_timeline(self, template: str, told: Told, said: Mapping[str, str], whose: Mapping[str, Any]) -> None:
+        body = {
+            "eventTemplateId": template,
+            "id": told.id,
+            "timestamp": told.occurred_at.isoformat(),
+            "tokens": said,
+            **whose,
+        }
+        try:
+            await self._api.ask("POST", "/integrators/timeline/v3/events", http.Unread, json=body)
+        except http.Rejected as error:
+            if error.status != 409:  # an event with this id is there already
+                raise
 
 
 class _Membership(Body):

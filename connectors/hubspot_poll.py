@@ -4,9 +4,9 @@ Records are walked in the order in which they were last changed. The search inde
 begins a little before the last one ended; what is read twice makes the same events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -25,22 +25,47 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def poll(api: Api, preferences: Preferences, cursor: str | None, now: datetime) -> Polled:
-    """See ``Poller.poll``: a page of deals and, where subscription types serve a purpose, one of contacts."""
+    """See ``Poller.poll``: a page of deals and, where subscription types serve a purpose, one of contacts.
+
+    Either is told though the token has no scope for the other.
+    """
     try:
         at = _Cursor.model_validate_json(cursor) if cursor else _Cursor.beginning(now)
     except ValidationError:
         raise NeverAgain("hubspot", "the cursor is not one of this poller's") from None
     again = _Walk.beginning(max(at.begun, now - _LAG))
-    deals = await _changed(api, _DEALS, "hs_lastmodifieddate", [], 25, at.deals, again)
-    events = await _deals_moved(api, [deal.id for deal in deals.records], at.begun)
-    contacts = _Page(records=(), next=again, more=False)
-    if preferences.purposes:
-        contacts = await _changed(api, CONTACTS, "lastmodifieddate", ["email"], 100, at.contacts, again)
-        by_address = {email: contact.id for contact in contacts.records if (email := contact.properties.get("email"))}
-        events += await preferences.events(by_address)
-    reached = _Cursor(begun=at.begun, deals=deals.next, contacts=contacts.next)
-    events.sort(key=lambda event: event.occurred_at)
-    return Polled(events, reached.model_dump_json(), deals.more or contacts.more)
+    deals = await _allowed("deals", _deals(api, at, again), at.deals)
+    consent = await _allowed("consent", _consent(api, preferences, at, again), at.contacts)
+    reached = _Cursor(begun=at.begun, deals=deals.next, contacts=consent.next)
+    return Polled(
+        sorted([*deals.events, *consent.events], key=lambda event: event.occurred_at),
+        reached.model_dump_json(),
+        deals.more or consent.more,
+        "; ".join(walked.fault for walked in (deals, consent) if walked.fault) or None,
+    )
+
+
+async def _allowed(what: str, walk: Awaitable["_Walked"], at: "_Walk") -> "_Walked":
+    """The walk; where the token has no scope for it, none, and it stays where it is."""
+    try:
+        return await walk
+    except http.Rejected as error:
+        if error.status != 403:
+            raise
+        return _Walked((), at, more=False, fault=f"{what}: {error.reason}")
+
+
+async def _deals(api: Api, at: "_Cursor", again: "_Walk") -> "_Walked":
+    page = await _changed(api, _DEALS, "hs_lastmodifieddate", [], 25, at.deals, again)
+    return _Walked(await _deals_moved(api, [deal.id for deal in page.records], at.begun), page.next, page.more)
+
+
+async def _consent(api: Api, preferences: Preferences, at: "_Cursor", again: "_Walk") -> "_Walked":
+    if not preferences.purposes:
+        return _Walked((), again, more=False)
+    page = await _changed(api, CONTACTS, "lastmodifieddate", ["email"], 100, at.contacts, again)
+    by_address = {email: contact.id for contact in page.records if (email := contact.properties.get("email"))}
+    return _Walked(await preferences.events(by_address), page.next, page.more)
 
 
 class _Walk(BaseModel):
@@ -52,6 +77,15 @@ class _Walk(BaseModel):
     @classmethod
     def beginning(cls, at: datetime) -> "_Walk":
         return cls(since=(at - _EPOCH) // timedelta(milliseconds=1))
+
+
+class _Walked(NamedTuple):
+    """What a page of a walk makes, where to go on, and why there is none."""
+
+    events: Sequence[Event]
+    next: _Walk
+    more: bool
+    fault: str | None = None
 
 
 class _Cursor(BaseModel):

@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http, intercom_events
 from connectors.base import Accepted, Message, Person, Refused, Request, Task, Told
 from connectors.credentials import Credentials
-from connectors.errors import BadAddress, NeverAgain, TryAgain
+from connectors.errors import BadAddress, NeverAgain, NobodyThere, TryAgain
 from connectors.webhook import Body, secrets_in
 from contacts.events import Event
 
@@ -189,46 +189,37 @@ class Intercom:
     async def tell(self, told: Told) -> str | None:
         """See ``Sink.tell``. An opt-out from e-mail unsubscribes the contact there; anything else becomes an event.
 
-        Somebody whom Intercom does not know is not made known to it by this.
+        Somebody whom Intercom does not know is not made known to it by this. A contact that was merged into another is
+        unknown from then on by its own id, whichever of the two was known to us first: so every name is tried.
+
+        Raises:
+            NobodyThere: Intercom knows none of them.
         """
         if _is_opt_out(told):
             contact = await self._find(told)
-            if contact is None:
-                return None
             path = f"/contacts/{quote(contact.id, safe='')}"
             return (await self._ask("PUT", path, _Contact, json={"unsubscribed_from_emails": True})).id
-        who = next(
-            (
-                {field: value}
-                for kind, field in (("intercom", "id"), ("user", "user_id"), ("email", "email"))
-                if (value := told.known_as(kind)) is not None
-            ),
-            None,
-        )
-        if who is None:
-            return None
         happened = {
             "event_name": told.type.replace(".", "-"),
             "created_at": int(told.occurred_at.timestamp()),
             "metadata": _metadata(told),
-            **who,
         }
-        try:
-            await self._ask("POST", "/events", http.Unread, json=happened)
-        except http.Rejected as error:
-            if error.status != 404:
-                raise
-        return None
+        for kind, value in _names(told):
+            try:
+                await self._ask("POST", "/events", http.Unread, json={**happened, _EVENT_OF[kind]: value})
+            except http.Rejected as error:
+                if error.status != 404:
+                    raise
+            else:
+                return None
+        raise NobodyThere(self.name, _KNOWS_NOBODY)
 
-    async def _find(self, told: Told) -> "_Contact | None":
-        if (id := told.known_as("intercom")) is not None and (found := await self._contact(id)) is not None:
-            return found
-        if (user := told.known_as("user")) is not None:
-            found = await self._get(f"/contacts/find_by_external_id/{quote(user, safe='')}")
-            if found is not None:
+    async def _find(self, told: Told) -> "_Contact":
+        look = {"intercom": self._contact, "user": self._by_external_id, "email": self._by_email}
+        for kind, value in _names(told):
+            if (found := await look[kind](value)) is not None:
                 return found
-        email = told.known_as("email")
-        return await self._by_email(email) if email is not None else None
+        raise NobodyThere(self.name, _KNOWS_NOBODY)
 
     async def _by_email(self, email: str) -> "_Contact | None":
         wanted = {
@@ -237,6 +228,9 @@ class Intercom:
         }
         found = (await self._ask("POST", "/contacts/search", _Contacts, json=wanted)).data
         return max(found, key=lambda contact: (contact.role == "user", contact.updated_at or 0), default=None)
+
+    async def _by_external_id(self, id: str) -> "_Contact | None":
+        return await self._get(f"/contacts/find_by_external_id/{quote(id, safe='')}")
 
     async def _contact(self, id: str) -> "_Contact | None":
         return await self._get(f"/contacts/{quote(id, safe='')}")
@@ -341,6 +335,17 @@ def _is_opt_out(told: Told) -> bool:
         return True
     opted_out = told.type in ("message.unsubscribed", "consent.withdrawn")
     return opted_out and told.data.get("channel", "email") in ("email", "all")
+
+
+_EVENT_OF = {"intercom": "id", "user": "user_id", "email": "email"}
+"""The field of an event that says whose it is, by kind of identity, the surest first."""
+
+_KNOWS_NOBODY = "knows nobody by any of the contact's names"
+
+
+def _names(told: Told) -> list[tuple[str, str]]:
+    """What Intercom may know the contact by, in the order to ask in; of a kind the newest first."""
+    return [(kind, i.value) for kind in _EVENT_OF for i in reversed(told.identities) if i.kind == kind]
 
 
 def _metadata(told: Told) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http, mail
 from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
-from connectors.errors import NeverAgain, TryAgain
+from connectors.errors import NeverAgain
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 

@@ -62,6 +62,7 @@ _SAID = {
 }
 _NOTES = "no file describes notes"
 _EVENTS = {"event_prefix": "pe123456_perennial_", "event_properties": ("resource", "value", "note")}
+_TIMELINE = {"timeline_events": {"purchase.completed": "1001298"}, "event_properties": ("order_id", "value", "note")}
 _ID = ("hubspot", "512")
 
 VENDOR = Vendor(
@@ -73,6 +74,7 @@ VENDOR = Vendor(
         File("hubspot-lists-v3.json", (partial(preparation.with_paths_like, pattern=r"/memberships(/|$)"),)),
         File("hubspot-communication-preferences-v4.json"),
         File("hubspot-events-send-v3.json"),
+        File("hubspot-timeline-v3.json", (partial(preparation.with_paths_like, pattern=r"/timeline/v3/events$"),)),
         # 0-3 is the number of the type that is called deals.
         File("hubspot-deals-v3.json", (partial(preparation.with_path, theirs="/objects/0-3", ours="/objects/deals"),)),
     ),
@@ -171,6 +173,13 @@ VENDOR = Vendor(
             "an event with values of all kinds",
             _ask(lambda crm: crm.tell(told("purchase.completed", *MANY, value=4990, note="Grüße 🌱" * 500)), **_EVENTS),
         ),
+        Case("an event on the timeline", _ask(lambda crm: crm.tell(told("purchase.completed", _ID)), **_TIMELINE)),
+        Case(
+            "an event with values of all kinds on the timeline",
+            _ask(
+                lambda crm: crm.tell(told("purchase.completed", *MANY, value=4990, note="Grüße 🌱" * 500)), **_TIMELINE
+            ),
+        ),
         Case("the first poll", _ask(lambda crm: crm.poll(None, AT), subscriptions=_SUBSCRIPTIONS), _CHANGES),
         Case("a poll", _ask(lambda crm: crm.poll(_CURSOR, AT), subscriptions=_SUBSCRIPTIONS), _CHANGES),
         Case(
@@ -194,6 +203,7 @@ VENDOR = Vendor(
         "PUT /crm/v3/lists/{listId}/memberships/add",
         "PUT /crm/v3/lists/{listId}/memberships/remove",
         "POST /events/v3/send",
+        "POST /integrators/timeline/v3/events",
         f"GET {_STATUSES}/{{subscriberIdString}}",
         f"POST {_STATUSES}/{{subscriberIdString}}",
         f"GET {_STATUSES}/{{subscriberIdString}}/unsubscribe-all",
@@ -203,7 +213,8 @@ VENDOR = Vendor(
     ),
     absent={"POST /crm/v3/objects/notes": _NOTES, "POST /crm/v3/objects/notes/batch/read": _NOTES},
     remarks=(
-        "the names and values of properties and of custom events are the account's own, and no file has them",
-        "the connector makes no merge, timeline or webhook request",
+        "the names and values of properties, of custom events and of a template's tokens are the account's own, and no "
+        "file has them",
+        "the connector makes no merge or webhook request",
     ),
 )

@@ -115,6 +115,20 @@ def test_a_wrong_setting_names_its_variable_and_not_its_value(elsewhere: pytest.
     assert "hush" not in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("{purchase.completed: 1}", "^HUBSPOT_TIMELINE_EVENTS: must be JSON$"),
+        ('{"purchase.completed": "a template"}', r"^HUBSPOT_TIMELINE_EVENTS_PURCHASE.COMPLETED: String should match"),
+        ('{"contact.erased": "77"}', "^HUBSPOT_TIMELINE_EVENTS: contact.erased is told in another way$"),
+    ],
+)
+def test_a_wrong_setting_of_several_values_is_one_line(elsewhere: pytest.MonkeyPatch, value: str, reason: str) -> None:
+    elsewhere.setenv("HUBSPOT_TIMELINE_EVENTS", value)
+    with pytest.raises(MissingCredentials, match=reason):
+        sources()
+
+
 def test_endpoints_have_a_secret_each(elsewhere: pytest.MonkeyPatch) -> None:
     endpoint = {"told": ["webhook/erp"], "endpoints": {"erp": "https://erp.example.com/hook"}}
     elsewhere.setenv("WEBHOOK_ERP_SECRET", SECRET)

@@ -39,6 +39,8 @@ class Account:
         self.statuses: dict[str, list[dict[str, Any]]] = {}
         self.wide: dict[str, list[dict[str, Any]]] = {}
         self.unreadable: set[str] = set()
+        self.forbidden: str | None = None
+        respx.route(url__startswith=API).mock(side_effect=self.permission)
         deals, contacts = f"{API}/crm/v3/objects/deals", f"{API}/crm/v3/objects/contacts"
         respx.post(f"{deals}/search").mock(side_effect=self.search(self.deals, "hs_lastmodifieddate"))
         respx.post(f"{contacts}/search").mock(side_effect=self.search(self.contacts, "lastmodifieddate"))
@@ -47,6 +49,12 @@ class Account:
         batch = f"{API}/communication-preferences/v4/statuses/batch"
         respx.post(f"{batch}/read").mock(side_effect=self.preferences(self.statuses, "statuses"))
         respx.post(f"{batch}/unsubscribe-all/read").mock(side_effect=self.preferences(self.wide, "wideStatuses"))
+
+    def permission(self, request: httpx.Request) -> httpx.Response | None:
+        """The token has no scope for addresses that have this in them."""
+        if self.forbidden is None or self.forbidden not in request.url.path:
+            return None
+        return httpx.Response(403, json={"category": "MISSING_SCOPES", "message": "zoe@example.com is not for you"})
 
     def moved(self, id: str, at: datetime, stage: str, *contacts: str) -> None:
         deal = self.deals.setdefault(id, {"history": [], "contacts": []})
@@ -335,3 +343,63 @@ async def test_without_subscriptions_nobodys_preferences_are_asked(pool: httpx.A
     account.contacts["501"] = {"email": "zoe@example.com", "changed": after(1)}
     await asked(made(pool), (await made(pool).poll(None, NOW)).cursor, after(5))
     assert account.searches == 2
+
+
+def walks(cursor: str) -> Any:
+    return json.loads(cursor)
+
+
+@respx.mock
+async def test_without_the_deals_scope_consent_is_asked_for_all_the_same(pool: httpx.AsyncClient) -> None:
+    account, hubspot = Account(), made(pool, subscriptions=SUBSCRIPTIONS)
+    account.forbidden = "/objects/deals"
+    first = await hubspot.poll(None, NOW)
+    account.moved("7", after(1), "won", "501")
+    for n in range(130):
+        account.contacts[str(n)] = {"email": f"c{n}@example.com", "changed": after(1) + timedelta(seconds=n)}
+        account.statuses[f"c{n}@example.com"] = [status(11, "UNSUBSCRIBED", after(1))]
+    page = await hubspot.poll(first.cursor, after(30))
+    assert page.more
+    last = await hubspot.poll(page.cursor, after(30))
+    events = [*page.events, *last.events]
+    assert len({e.source_id for e in events}) == 130 and {e.type for e in events} == {"consent.withdrawn"}
+    assert (first.fault, last.fault) == ("deals: 403 MISSING_SCOPES", "deals: 403 MISSING_SCOPES")
+    assert walks(last.cursor)["deals"] == {"since": ms(NOW), "after": "0"}
+    assert walks(last.cursor)["contacts"] != walks(first.cursor)["contacts"]
+    account.forbidden = None
+    then = await hubspot.poll(last.cursor, after(60))
+    assert (said(then.events), then.fault) == ({("7", "won", "501")}, None)
+
+
+@pytest.mark.parametrize("refused", ["/objects/contacts/search", "/statuses/batch/read"])
+@respx.mock
+async def test_without_the_scope_of_preferences_deals_are_asked_for_all_the_same(
+    pool: httpx.AsyncClient, refused: str
+) -> None:
+    account, hubspot = Account(), made(pool, subscriptions=SUBSCRIPTIONS)
+    cursor = (await hubspot.poll(None, NOW)).cursor
+    account.moved("7", after(1), "won", "501")
+    account.contacts["501"] = {"email": "zoe@example.com", "changed": after(1)}
+    account.statuses["zoe@example.com"] = [status(11, "UNSUBSCRIBED", after(1))]
+    account.forbidden = refused
+    page = await hubspot.poll(cursor, after(30))
+    assert ({e.type for e in page.events}, page.fault) == ({"deal.stage_changed"}, "consent: 403 MISSING_SCOPES")
+    assert walks(page.cursor)["contacts"] == walks(cursor)["contacts"]
+    assert walks(page.cursor)["deals"] != walks(cursor)["deals"]
+    account.forbidden = None
+    assert {e.type for e in (await hubspot.poll(page.cursor, after(60))).events} == {"consent.withdrawn"}
+
+
+@respx.mock
+async def test_what_no_scope_allows_is_said_of_each(pool: httpx.AsyncClient) -> None:
+    respx.post(url__startswith=API).respond(403, json={"category": "MISSING_SCOPES"})
+    page = await made(pool, subscriptions=SUBSCRIPTIONS).poll(None, NOW)
+    assert page.fault == "deals: 403 MISSING_SCOPES; consent: 403 MISSING_SCOPES"
+    assert not page.events and not page.more
+
+
+@respx.mock
+async def test_a_token_that_is_no_good_is_no_matter_of_scopes(pool: httpx.AsyncClient) -> None:
+    respx.post(url__startswith=API).respond(401, json={"category": "INVALID_AUTHENTICATION"})
+    with pytest.raises(NeverAgain, match="INVALID_AUTHENTICATION"):
+        await made(pool).poll(None, NOW)

@@ -284,8 +284,67 @@ async def test_anything_else_is_a_custom_event(pool: httpx.AsyncClient) -> None:
 
 
 async def test_events_need_a_name(pool: httpx.AsyncClient) -> None:
-    with pytest.raises(NeverAgain, match="HUBSPOT_EVENT_PREFIX"):
-        await made(pool).tell(told("purchase.completed"))
+    for settings in ({}, {"timeline_events": {"page.viewed": "77"}}):
+        with pytest.raises(NeverAgain, match="HUBSPOT_EVENT_PREFIX, HUBSPOT_TIMELINE_EVENTS"):
+            await made(pool, **settings).tell(told("purchase.completed"))
+
+
+TIMELINE = f"{API}/integrators/timeline/v3/events"
+
+
+@respx.mock
+async def test_what_has_a_template_goes_to_the_timeline_and_nowhere_else(pool: httpx.AsyncClient) -> None:
+    written = respx.post(TIMELINE).respond(201, json={"id": "e-1"})
+    sent = respx.post(f"{API}/events/v3/send").respond(204)
+    hubspot = made(
+        pool,
+        timeline_events={"purchase.completed": "1001298"},
+        event_prefix="pe5_perennial_",
+        event_properties=["order_id", "value", "coupon"],
+    )
+    await hubspot.tell(told("purchase.completed", order_id="o-1", value=1999, email="zoe@example.com"))
+    await hubspot.tell(told("purchase.completed", ("email", "zoe@example.com")))
+    await hubspot.tell(told("purchase.completed", ("anonymous", "a-1")))
+    assert sent.call_count == 0
+    await hubspot.tell(told("page.viewed"))
+    assert [body["eventName"] for body in bodies(sent)] == ["pe5_perennial_page_viewed"]
+    assert bodies(written) == [
+        {
+            "eventTemplateId": "1001298",
+            "id": "e-1",
+            "timestamp": "2026-03-02T09:00:00+00:00",
+            "tokens": {"order_id": "o-1", "value": "1999"},
+            "objectId": "501",
+        },
+        {
+            "eventTemplateId": "1001298",
+            "id": "e-1",
+            "timestamp": "2026-03-02T09:00:00+00:00",
+            "tokens": {},
+            "email": "zoe@example.com",
+        },
+    ]
+
+
+@respx.mock
+async def test_what_stands_on_the_timeline_already_is_told(pool: httpx.AsyncClient) -> None:
+    route = respx.post(TIMELINE).respond(409, json={"category": "CONFLICT"})
+    hubspot = made(pool, timeline_events={"purchase.completed": "1001298"})
+    await hubspot.tell(told("purchase.completed"))
+    route.respond(400, json={"category": "VALIDATION_ERROR"})
+    with pytest.raises(NeverAgain, match="VALIDATION_ERROR"):
+        await hubspot.tell(told("purchase.completed"))
+    route.mock(side_effect=httpx.ReadTimeout("slow"))
+    with pytest.raises(TryAgain):
+        await hubspot.tell(told("purchase.completed"))
+
+
+@respx.mock
+async def test_a_token_too_long_is_named_before_the_call(pool: httpx.AsyncClient) -> None:
+    hubspot = made(pool, timeline_events={"purchase.completed": "7"}, event_properties=["note"])
+    with pytest.raises(NeverAgain, match="note"):
+        await hubspot.tell(told("purchase.completed", note="n" * 65_537))
+    assert not respx.calls
 
 
 @respx.mock
@@ -301,6 +360,10 @@ async def test_a_lost_answer_may_be_told_again(pool: httpx.AsyncClient) -> None:
         {"subscriptions": {"transactional": [1]}},
         {"segment_lists": {"vip": "77/memberships"}},
         {"event_prefix": "perennial_"},
+        {"timeline_events": {"purchase.completed": "Purchase"}},
+        {"timeline_events": {"purchase.completed": ""}},
+        {"timeline_events": {"Purchase": "1001298"}},
+        {"timeline_events": {"purchase.*": "1001298"}},
         {"stage_property": "lifecyclestage&x=1"},
         {"legal_basis": "BECAUSE"},
     ],
@@ -308,3 +371,15 @@ async def test_a_lost_answer_may_be_told_again(pool: httpx.AsyncClient) -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         HubSpotSettings(_env_file=None, **wrong)
+
+
+@pytest.mark.parametrize(
+    "type",
+    [
+        "consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained", "segment.joined",
+        "segment.left", "contact.erased",
+    ],
+)  # fmt: skip
+def test_what_has_a_place_in_hubspot_is_not_for_the_timeline(type: str) -> None:
+    with pytest.raises(ValidationError, match=f"{type} is told in another way"):
+        HubSpotSettings(_env_file=None, timeline_events={type: "1001298"})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connectors import http
 from connectors.base import Crm, Directory, Message, Person, Refused, Request, Sender, Sink, Source, Task, Told
-from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.errors import BadAddress, ConnectorError, NeverAgain, NobodyThere, TryAgain, Unknown
 from connectors.intercom import Intercom, IntercomSettings
 from contacts.events import Event, Identity
 
@@ -609,14 +609,43 @@ async def test_an_event_says_no_more_than_intercom_takes(intercom: Intercom) -> 
     assert sent(route)["metadata"]["a_b_c"] == "d"
 
 
+MERGED = (("user", "u-0"), ("intercom", ID), ("user", "u-1"), ("email", "old@example.com"), ("intercom", OTHER))
+
+
+async def test_whoever_was_merged_into_another_is_told_of_by_the_name_that_is_left(intercom: Intercom) -> None:
+    """The newest id may be the one that is gone: a lead was known last and became a user who was known before."""
+    alive: list[dict[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        event = json.loads(request.content)
+        who = {name: event[name] for name in ("id", "user_id", "email") if name in event}
+        asked.append(who)
+        return httpx.Response(202) if who in alive else httpx.Response(404, json=refused("not_found"))
+
+    respx.post(f"{API}/events").mock(side_effect=answer)
+    names = [{"id": OTHER}, {"id": ID}, {"user_id": "u-1"}, {"user_id": "u-0"}, {"email": "old@example.com"}]
+    for n, name in enumerate(names, start=1):
+        asked: list[dict[str, str]] = []
+        alive[:] = [name]
+        assert await intercom.tell(told("purchase.completed", *MERGED)) is None
+        assert asked == names[:n]
+    asked, alive[:] = [], []
+    with pytest.raises(NobodyThere, match="by any of the contact's names"):
+        await intercom.tell(told("purchase.completed", *MERGED))
+    assert asked == names
+
+
 async def test_whom_intercom_does_not_know_it_is_not_told_of(intercom: Intercom) -> None:
     route = respx.post(f"{API}/events").respond(404, json=refused("not_found"))
-    assert await intercom.tell(told("purchase.completed", ("user", "u-1"))) is None
-    assert await intercom.tell(told("purchase.completed", ("stripe", "cus_1"))) is None
+    for name in (("user", "u-1"), ("stripe", "cus_1")):
+        with pytest.raises(NobodyThere):
+            await intercom.tell(told("purchase.completed", name))
     assert route.call_count == 1
     route.respond(400, json=refused("parameter_invalid"))
-    with pytest.raises(NeverAgain, match="parameter_invalid"):
-        await intercom.tell(told("purchase.completed", ("user", "u-1")))
+    with pytest.raises(NeverAgain, match="parameter_invalid") as caught:
+        await intercom.tell(told("purchase.completed", ("user", "u-1"), ("user", "u-2")))
+    assert not isinstance(caught.value, NobodyThere)
+    assert route.call_count == 2
     route.mock(side_effect=httpx.ReadTimeout("slow"))
     with pytest.raises(TryAgain):
         await intercom.tell(told("purchase.completed", ("user", "u-1")))
@@ -649,8 +678,17 @@ async def test_an_opt_out_finds_its_contact_by_whatever_is_known(intercom: Inter
     by_user.respond(404, json=refused("not_found"))
     assert await intercom.tell(event) == OTHER
     look.respond(json={"data": []})
-    assert await intercom.tell(event) is None
+    with pytest.raises(NobodyThere):
+        await intercom.tell(event)
     assert route.call_count == 2
+
+
+async def test_an_opt_out_goes_past_ids_that_are_gone(intercom: Intercom) -> None:
+    respx.get(f"{API}/contacts/{OTHER}").respond(404, json=refused("not_found"))
+    respx.get(f"{API}/contacts/{ID}").respond(json={"id": ID})
+    route = respx.put(f"{API}/contacts/{ID}").respond(json={"id": ID})
+    assert await intercom.tell(told("message.unsubscribed", *MERGED)) == ID
+    assert sent(route) == {"unsubscribed_from_emails": True}
 
 
 async def test_an_opt_out_of_another_channel_is_an_event(intercom: Intercom) -> None:

@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ActivityError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -21,8 +22,8 @@ from activities import signatures as ask
 from activities.poll import Poll
 from activities.tell import Tell
 from connectors.base import Polled, Told
-from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
-from contacts import tables, tellings
+from connectors.errors import ConnectorError, NeverAgain, NobodyThere, TryAgain, Unknown
+from contacts import chores, tables, tellings
 from contacts.clock import Clock
 from contacts.events import event, identities
 from contacts.intake import Intake
@@ -108,6 +109,17 @@ async def test_what_will_never_work_is_left_to_a_person_who_may_have_it_told_aga
     assert len(erp.heard) == 1
 
 
+async def test_whom_a_system_does_not_know_it_need_not_be_told_of(
+    temporal: Client, engine: AsyncEngine, intake: Intake
+) -> None:
+    erp = Erp(NobodyThere("erp", "knows nobody by any of the contact's names"))
+    async with telling(temporal, engine, erp) as relay:
+        await intake.record(told("page.viewed", page="blog"), START)
+        await relay.drain()
+        row = await status(engine, "told")
+    assert (row.error, row.provider_id) == ("erp: knows nobody by any of the contact's names", None)
+
+
 async def test_the_relay_may_ask_twice(temporal: Client, engine: AsyncEngine, intake: Intake) -> None:
     erp = Erp()
     async with telling(temporal, engine, erp) as relay:
@@ -186,13 +198,14 @@ class Ledger:
     def __init__(self) -> None:
         self.cursors: list[str | None] = []
         self.dies = False
+        self.fault: str | None = None
 
     async def poll(self, cursor: str | None, now: object) -> Polled:
         self.cursors.append(cursor)
         page = int(cursor or 0)
         if self.dies and page == 1:
             raise TryAgain("ledger", "503", delay=timedelta(milliseconds=10))
-        return Polled(list(self._events(page)), str(page + 1), more=page < 2)
+        return Polled(list(self._events(page)), str(page + 1), more=page < 2, fault=self.fault if page < 2 else None)
 
     def _events(self, page: int) -> Sequence[Any]:
         if page > 2:
@@ -232,3 +245,27 @@ async def test_a_system_is_asked_page_by_page_and_never_from_the_beginning_again
         assert await ask_it(3) == "0 events in 1 pages"
     assert ledger.cursors[4:] == ["1", "2", "3"]
     assert len([row for row in await rows(engine, tables.events) if row.source == "ledger"]) == 6
+
+
+async def test_what_a_system_will_not_say_is_a_failure_and_costs_nothing_of_what_it_says(
+    temporal: Client, engine: AsyncEngine, intake: Intake
+) -> None:
+    ledger = Ledger()
+    ledger.fault = "deals: 403 MISSING_SCOPES"
+    poll = Poll(intake, {"ledger": ledger}, Clock())
+    async with engine.begin() as conn:
+        await chores.expect(conn, "asking/ledger", timedelta(minutes=5), START)
+    async with Worker(temporal, task_queue="in-part", workflows=[Polling], activities=[poll.poll]):
+        given = PollingInput("ledger")
+        with pytest.raises(WorkflowFailureError) as failed:
+            await temporal.execute_workflow("polling", given, id=f"polling/{id(ledger)}", task_queue="in-part")
+        assert isinstance(failed.value.cause, ActivityError)
+        assert "ledger says only a part: deals: 403 MISSING_SCOPES" in str(failed.value.cause.cause)
+        assert ledger.cursors == [None, "1", "2"], "asked to the end, and not again"
+        assert len([row for row in await rows(engine, tables.events) if row.source == "ledger"]) == 6
+        (chore,) = await rows(engine, tables.chores)
+        assert chore.done_at == START, "what was not done is missed, as when nothing was said"
+        ledger.fault = None
+        await temporal.execute_workflow("polling", given, id=f"polling/{id(ledger)}/2", task_queue="in-part")
+    (chore,) = await rows(engine, tables.chores)
+    assert chore.done_at > START
