@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contacts import claims, gate, store, tables
+from contacts import runs as runs_module
 from contacts.claims import Gate
 from contacts.clock import Clock
 from contacts.events import Event
@@ -366,6 +367,45 @@ async def test_the_run_that_gave_way_in_a_merge_claims_nothing_more(
     [finding] = await found(engine, policy)
     assert reasons([finding]) == [("forbidden", "exited")]
     assert finding.evidence["touch"] == wrong.touch_id
+
+
+async def test_a_run_that_a_merge_left_open_is_found_and_so_is_what_it_claimed(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob had bought; then he turns out to be Alice, whose run goes on."""
+    alice = await someone(intake, when=at(-1))  # the older contact is kept
+    bob = {"email": "bob@example.com"}
+    await someone(intake, email=bob["email"])
+    run_id = await a_run(engine, alice)
+    await take(engine, gate_, an_ask("before", at(1)), run_id, alice)
+    bought = await intake.record(told("purchase.completed", at(1), who=bob, order_id="o"), at(1))
+    await intake.record(told("page.viewed", at(2), who={"email": "alice@example.com", "user": "u"}, page="p"), at(2))
+    merged = told("contact.merged", at(3), who={**bob, "user": "u"})
+    with monkeypatch.context() as forgetful:
+        forgetful.setattr(runs_module, "end_by_events_of", lambda *_: asyncio.sleep(0))
+        await intake.record(merged, at(3))
+    assert (await take(engine, gate_, an_ask("after", at(4)), run_id, alice)).status == "claimed"
+    missed, claimed = await found(engine, policy)
+    assert (missed.kind, missed.evidence) == ("exit-missed", {"event": bought.event_id, "run": run_id})
+    assert (reasons([claimed]), claimed.evidence["event"]) == ([("forbidden", "exited")], bought.event_id)
+    assert await found(engine, policy, since=at(5)) == []
+
+
+@pytest.mark.parametrize("older", [-1, 1])
+async def test_a_merge_that_ends_what_is_over_is_right(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, older: float
+) -> None:
+    bob = {"email": "bob@example.com"}
+    alice, his = await someone(intake, when=at(older)), await someone(intake, email=bob["email"])
+    hers, other = await a_run(engine, alice), await a_run(engine, his, key="his", entered=at(2))
+    await take(engine, gate_, an_ask("before", at(1)), hers, alice)
+    await intake.record(told("purchase.completed", at(1), who=bob, order_id="o"), at(1))
+    await intake.record(told("page.viewed", at(2), who={"email": "alice@example.com", "user": "u"}, page="p"), at(2))
+    await intake.record(told("contact.merged", at(3), who={**bob, "user": "u"}), at(3))
+    assert (await take(engine, gate_, an_ask("after", at(4)), hers, alice)).reason == "exited"
+    assert (await take(engine, gate_, an_ask("his", at(4)), other, alice)).status == "claimed"
+    await intake.record(told("purchase.completed", at(5), order_id="p"), at(5))
+    assert await found(engine, policy) == []
 
 
 # Exits
