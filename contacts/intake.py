@@ -15,7 +15,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 from contacts import breaker, handoffs, journal, runs, segments, store, tellings
 from contacts import facts as facts_module
 from contacts.events import Event, InvalidEvent, event, identities
-from contacts.facts import ADDRESSES, Facts, address_kind
+from contacts.facts import Facts, address_kind
 from contacts.lifecycle import standing
 from contacts.policy import Policy
 from contacts.routing import Plan, keys_named, route
@@ -168,8 +168,7 @@ class Intake:
         told = {name: value for name, value in happened.items() if name != "postal_address"}
         data = {**told, "type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat()}
         await journal.write(conn, journal.Entry(now, facts.contact_id, "event", data=data))
-        # Of several of a kind the first counts: those after it are what else the contact was once known by.
-        addresses = {i.kind: i.value for i in reversed(event.identities) if i.kind in ADDRESSES}
+        addresses = facts_module.addresses(event.identities)
         return facts, Happening(event_id, event.type, event.occurred_at, happened, addresses)
 
     async def _tell_holds(

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from contacts import facts as facts_module
 from contacts import gate, routing
-from contacts.facts import Facts
+from contacts.facts import ADDRESSES, Facts
 from contacts.gate import Check, Drop, Passed, Past, Situation, Wait
 from contacts.policy import Policy
 from contacts.specs import Card, Happening
@@ -268,7 +268,7 @@ def _words(facts: Facts) -> dict[str, tuple[object, str | None]]:
     words: dict[str, tuple[object, str | None]] = {}
     for name, suppression in facts.suppressions.items():
         words[f"suppression {name}"] = (suppression.reason, suppression.event_id)
-    for name in ("email", "phone", "timezone"):
+    for name in (*sorted(ADDRESSES), "timezone"):
         if name in facts.profile:
             words[f"profile {name}"] = (facts.get(name), facts.profile[name].event_id)
     for name, hold in facts.holds.items():

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import store
 from contacts.claims import TOOK_A_SLOT
+from contacts.events import Identity
+from contacts.facts import addresses
 from contacts.gate import Ask
 from contacts.relay import BLOCKED
 from contacts.routing import keys_named
@@ -97,8 +99,8 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
 
 
 def _stored(row: Any) -> Stored:
-    addresses = {kind: value for kind, value in row.identities if kind in ("email", "phone")}
-    happened = Happening(row.id, row.type, row.occurred_at, row.data, addresses)
+    named = [Identity(kind, value) for kind, value in row.identities]
+    happened = Happening(row.id, row.type, row.occurred_at, row.data, addresses(named))
     return Stored(row.act, row.stored_for or row.contact_id, row.received_at, happened)
 
 
