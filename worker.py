@@ -96,6 +96,7 @@ def activities(
         record.note,
         record.facts,
         record.finish,
+        record.leave,
         own_events.record_event,
         sweep.sweep,
         rollout.roll_out,

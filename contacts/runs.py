@@ -119,7 +119,7 @@ async def end_by_events_of(
 
 
 async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: datetime) -> None:
-    """Settles the touches a run that is over was still waiting to send: they are dropped, and anyone can read why."""
+    """Settles the touches that a run was still waiting to send and will not: dropped, and anyone can read why."""
     dropped = await conn.execute(
         sa.update(touches)
         .where(touches.c.run_id == run_id, touches.c.status == "waiting")

@@ -92,6 +92,8 @@ async def test_the_first_of_several_ends_it(engine: AsyncEngine, intake: Intake)
     asked = await record(intake, told("conversation.started", at(2), who=BOB, conversation_id="c"))
     await record(intake, *one_person(at(4)))
     assert await outcomes(engine) == {run_id: ("exited", asked)}
+    [exit_] = await rows(engine, tables.dispatches)
+    assert exit_.payload["by"] == "conversation.started"
 
 
 async def test_what_happened_before_the_run_was_entered_does_not_end_it(engine: AsyncEngine, intake: Intake) -> None:
