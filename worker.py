@@ -100,6 +100,7 @@ def activities(
         record.note,
         record.facts,
         record.finish,
+        record.leave,
         own_events.record_event,
         sweep.sweep,
         rollout.roll_out,

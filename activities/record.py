@@ -84,6 +84,17 @@ class Record:
             shown=shown,
         )
 
+    @activity.defn(name=ask.LEAVE)
+    async def leave(self, request: ask.LeaveRequest) -> None:
+        """Settles what the stage that is left had still to send: it is dropped, or its call is without an answer."""
+        run = request.run
+        async with self.engine.begin() as conn:
+            # As a claim does: the contact first, then the touch.
+            await store.lock(conn, run.contact_id)
+            await write_lines(conn, run, request.lines)
+            await drop_waiting(conn, run.run_id, "stage_left", run.now)
+            await give_up_calls(conn, run)
+
     @activity.defn(name=ask.FINISH)
     async def finish(self, request: ask.FinishRequest) -> None:
         """Closes the run's row and what it left open; an exhausted run goes to the review queue with its story."""
@@ -96,7 +107,7 @@ class Record:
             closed = sa.update(runs).where(runs.c.id == run.run_id, runs.c.ended_at.is_(None))
             await conn.execute(closed.values(ended_at=run.now, outcome=outcome))
             await drop_waiting(conn, run.run_id, "exited", run.now)
-            await _give_up_calls(conn, run)
+            await give_up_calls(conn, run)
             data = {"outcome": outcome, "by": request.reason}
             exit_ = journal.Entry(
                 run.now, row.contact_id, "exit", run.journey, run.run_id, once=f"exit/{run.run_id}", data=data
@@ -107,7 +118,7 @@ class Record:
                 await open_review(conn, run, row.contact_id, reason, list(request.story))
 
 
-async def _give_up_calls(conn: AsyncConnection, run: ask.RunRef) -> None:
+async def give_up_calls(conn: AsyncConnection, run: ask.RunRef) -> None:
     """Nobody will ask for the run's touches again: a call that is still without an answer is said to be so."""
     unanswered = (
         sa.update(touches)

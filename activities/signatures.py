@@ -20,6 +20,7 @@ SETTLE_APPROVAL = "settle_approval"
 FACTS = "facts"
 NOTE = "note"
 FINISH = "finish"
+LEAVE = "leave"
 SWEEP = "sweep"
 RECORD_EVENT = "record_event"
 ROLL_OUT = "roll_out"
@@ -252,6 +253,14 @@ class NoteRequest:
     run: RunRef
     lines: tuple[Line, ...] = ()
     next_wake: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LeaveRequest:
+    """A stage was left that had asked for touches and has not been told what became of them."""
+
+    run: RunRef
+    lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)

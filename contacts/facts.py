@@ -5,13 +5,14 @@ fact remembers when it became true and an older event never replaces a newer fac
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
+from contacts.events import Identity
 from contacts.policy import Channel, HoldKind, Policy
 from contacts.specs import Happening, Purpose
 
@@ -36,6 +37,14 @@ def with_mood(type: str, mood: str) -> str:
 def address_kind(channel: str) -> str:
     """The profile field, and the kind of identity, that a channel's addresses are."""
     return _ADDRESSES.get(channel, channel)
+
+
+def addresses(identities: Sequence[Identity]) -> dict[str, str]:
+    """The identities that are addresses, by kind.
+
+    Of several of a kind the first counts: those after it are what else the contact was once known by.
+    """
+    return {i.kind: i.value for i in reversed(identities) if i.kind in ADDRESSES}
 
 
 _ADDRESSES = {

@@ -15,10 +15,10 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 from contacts import approvals, breaker, handoffs, journal, runs, segments, store, tellings
 from contacts import facts as facts_module
 from contacts.events import Event, InvalidEvent, event, identities
-from contacts.facts import ADDRESSES, Facts, address_kind
+from contacts.facts import Facts, address_kind
 from contacts.lifecycle import standing
 from contacts.policy import Policy
-from contacts.routing import Plan, route
+from contacts.routing import Plan, keys_named, route
 from contacts.specs import Card, Happening, once_per
 from contacts.tables import events
 
@@ -142,6 +142,7 @@ class Intake:
             conn,
             event.identities,
             merging=event.type == "contact.merged",
+            cards=self.cards,
             now=now,
             half_life=timedelta(days=self.policy.score.half_life_days),
         )
@@ -168,8 +169,7 @@ class Intake:
         told = {name: value for name, value in happened.items() if name != "postal_address"}
         data = {**told, "type": event.type, "source": event.source, "occurred": event.occurred_at.isoformat()}
         await journal.write(conn, journal.Entry(now, facts.contact_id, "event", data=data))
-        # Of several of a kind the first counts: those after it are what else the contact was once known by.
-        addresses = {i.kind: i.value for i in reversed(event.identities) if i.kind in ADDRESSES}
+        addresses = facts_module.addresses(event.identities)
         return facts, Happening(event_id, event.type, event.occurred_at, happened, addresses)
 
     async def _tell_holds(
@@ -185,11 +185,13 @@ class Intake:
         if event.type == "contact.identified":
             # Only the first identification makes a contact new; journeys match on it.
             event = replace(event, data={**event.data, "first": before.identified_at is None})
-        keys = self._keys(event)
+        keys = keys_named(event, self.cards)
         # A checkout and its purchase may come at once and name two people: the second must see what the first did.
         await store.lock_names(conn, [f"key/{journey}/{key}" for journey, key in keys])
         later = await self._later(conn, after.contact_id, event)
-        all_runs = await runs.known(conn, after.contact_id, [*keys, *(k for e in later for k in self._keys(e))])
+        all_runs = await runs.known(
+            conn, after.contact_id, [*keys, *(k for e in later for k in keys_named(e, self.cards))]
+        )
         for other in sorted({r.contact_id for r in all_runs if (r.journey, r.key) in keys} - {after.contact_id}):
             # Somebody else's run may end by its key: their claims must wait for us as this contact's do.
             await store.lock(conn, other)
@@ -220,11 +222,6 @@ class Intake:
             data = {"reason": skip.reason, "by": event.type}
             await journal.write(conn, journal.Entry(now, after.contact_id, "skip", skip.journey, data=data))
         return plan
-
-    def _keys(self, event: Happening) -> list[tuple[str, str]]:
-        """The (journey, key) pairs the event names, whoever has them."""
-        unique = [(c.name, event.data.get(c.key)) for c in self.cards if c.key and not c.shared_key]
-        return [(name, str(key)) for name, key in unique if key is not None]
 
     async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
         """Exits we already know of that happened after a trigger which is only arriving now."""

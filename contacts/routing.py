@@ -11,11 +11,12 @@ The rules, in the order they are applied:
    already open, re-entry forbids it, the trigger is older than a whole run may last, or an exit that happened after
    the trigger is already known.
 3. Where only the newest run counts, a start ends the contact's older runs, and a trigger older than a run starts none.
-4. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
+4. Where two contacts turn out to be one, what either had done ends the open runs of the other by the first rule.
+5. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -117,9 +118,9 @@ def route(
     theirs = [r for r in runs if r.contact_id == facts.contact_id]
     for card in cards:
         mine = [r for r in runs if r.journey == card.name]
-        ending = _ended_by(event, card, mine, facts.contact_id)
-        outcome = "converted" if card.succeeds_on(event.type, event.data) else "exited"
-        exits += [Exit(run, outcome) for run in ending]
+        leaving = _exits(event, card, mine, facts.contact_id)
+        ending = [one.run for one in leaving]
+        exits += leaving
         if card.starts_on(event, recent) and not card.ends_on(event.type, event.data):
             key = _key(card, event)
             if reason := _why_not(event, facts, flags, card, key, mine, theirs, later, now):
@@ -137,12 +138,39 @@ def route(
     return Plan(tuple(exits), tuple(starts), tuple(tells), tuple(skips))
 
 
+def keys_named(event: Happening, cards: Iterable[Card]) -> list[tuple[str, str]]:
+    """The (journey, key) pairs the event names, whoever has them."""
+    unique = [(card.name, event.data.get(card.key)) for card in cards if card.key and not card.shared_key]
+    return [(name, str(key)) for name, key in unique if key is not None]
+
+
+def learned(
+    known: Iterable[Happening], contact_id: str, *, cards: Sequence[Card], runs: Sequence[Run]
+) -> list[tuple[Exit, Happening]]:
+    """Which of a contact's runs end by what somebody else had done, now that they turn out to be the same person.
+
+    Args:
+        known: What the other had done, as far as it is stored.
+        runs: The runs of both, each still under the contact it was of, and any run of a keyed journey whose key an
+            event names, whoever it belongs to.
+    """
+    left, found = list(runs), []
+    for event in sorted(known, key=lambda event: event.occurred_at):
+        for card in cards:
+            mine = [run for run in left if run.journey == card.name]
+            over = [one for one in _exits(event, card, mine, contact_id) if one.run.contact_id == contact_id]
+            found += [(one, event) for one in over]
+            ended = {one.run.id for one in over}
+            left = [replace(run, open=False) if run.id in ended else run for run in left]
+    return found
+
+
 def _key(card: Card, event: Happening) -> str | None:
     value = event.data.get(card.key) if card.key else None
     return None if value is None else str(value)
 
 
-def _ended_by(event: Happening, card: Card, runs: Sequence[Run], contact_id: str) -> list[Run]:
+def _exits(event: Happening, card: Card, runs: Sequence[Run], contact_id: str) -> list[Exit]:
     if not card.ends_on(event.type, event.data):
         return []
     key = _key(card, event)
@@ -152,7 +180,9 @@ def _ended_by(event: Happening, card: Card, runs: Sequence[Run], contact_id: str
         named = []
     if not named and not (card.own_key_only and key is not None):
         named = [r for r in runs if r.contact_id == contact_id]
-    return [r for r in named if r.open and r.entered_at <= event.occurred_at and _agree(card, r.entry, event.data)]
+    ending = [r for r in named if r.open and r.entered_at <= event.occurred_at and _agree(card, r.entry, event.data)]
+    outcome = "converted" if card.succeeds_on(event.type, event.data) else "exited"
+    return [Exit(run, outcome) for run in ending]
 
 
 def _agree(card: Card, entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:

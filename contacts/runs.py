@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import journal
+from contacts import journal, routing
 from contacts.facts import PROFILE_FIELDS, Facts
 from contacts.routing import Run
 from contacts.specs import Card, Happening, workflow_id
@@ -95,8 +95,31 @@ async def end(conn: AsyncConnection, run: Run, outcome: str, event: Happening | 
     )
 
 
+async def end_by_events_of(
+    conn: AsyncConnection, other_id: str, contact_id: str, cards: Sequence[Card], now: datetime
+) -> None:
+    """Ends the contact's open runs by what another contact had done, who turns out to be the same person.
+
+    The caller has locked the rows of both, and nothing of one has been given to the other yet.
+    """
+    mine = [run for run in await known(conn, contact_id) if run.open]
+    types = {t for card in cards for t in card.ending_types if card.name in {run.journey for run in mine}}
+    if not types:
+        return
+    told = sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
+        events.c.contact_id == other_id,
+        events.c.type.in_(types),
+        events.c.occurred_at >= min(run.entered_at for run in mine),
+    )
+    done = [Happening(row.id, row.type, row.occurred_at, row.data) for row in await conn.execute(told)]
+    keys = [pair for event in done for pair in routing.keys_named(event, cards)]
+    theirs = {run.id: run for run in (*await known(conn, contact_id, keys), *await known(conn, other_id))}
+    for leaving, event in routing.learned(done, contact_id, cards=cards, runs=list(theirs.values())):
+        await end(conn, leaving.run, leaving.outcome, event, now)
+
+
 async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: datetime) -> None:
-    """Settles the touches a run that is over was still waiting to send: they are dropped, and anyone can read why."""
+    """Settles the touches that a run was still waiting to send and will not: dropped, and anyone can read why."""
     dropped = await conn.execute(
         sa.update(touches)
         .where(touches.c.run_id == run_id, touches.c.status == "waiting")

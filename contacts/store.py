@@ -18,6 +18,7 @@ from contacts import journal, runs, tables
 from contacts.events import Identity, InvalidEvent, NamesNobody
 from contacts.facts import Facts, merge
 from contacts.identity import Owner, Resolution, resolve
+from contacts.specs import Card
 from contacts.tables import contacts, identities
 
 _FACTS = TypeAdapter(Facts)
@@ -123,9 +124,17 @@ async def save(conn: AsyncConnection, facts: Facts) -> None:
 
 
 async def identify(
-    conn: AsyncConnection, given: Sequence[Identity], *, merging: bool, now: datetime, half_life: timedelta
+    conn: AsyncConnection,
+    given: Sequence[Identity],
+    *,
+    merging: bool,
+    cards: Sequence[Card],
+    now: datetime,
+    half_life: timedelta,
 ) -> Facts:
     """Finds or creates the contact the identities name, joins those they prove to be one, and locks the result.
+
+    What one of those who are joined had done ends the runs of the other by their journeys' ``cards``.
 
     Raises:
         NamesNobody: There is no identity.
@@ -147,7 +156,7 @@ async def identify(
     else:
         facts = await lock(conn, resolution.contact_id)
     for gone in resolution.absorb:
-        facts = await _absorb(conn, facts, gone, now, half_life)
+        facts = await _absorb(conn, facts, gone, cards, now, half_life)
     rows = [
         {"kind": i.kind, "value": i.value, "contact_id": facts.contact_id, "since": now}
         for i in resolution.attach
@@ -187,8 +196,12 @@ async def _owners(conn: AsyncConnection, given: Sequence[Identity]) -> dict[Iden
     return {identity: owners[contact_id] for identity, contact_id in owner_of.items()}
 
 
-async def _absorb(conn: AsyncConnection, kept: Facts, gone_id: str, now: datetime, half_life: timedelta) -> Facts:
+async def _absorb(
+    conn: AsyncConnection, kept: Facts, gone_id: str, cards: Sequence[Card], now: datetime, half_life: timedelta
+) -> Facts:
     gone = await lock(conn, gone_id)
+    await runs.end_by_events_of(conn, gone_id, kept.contact_id, cards, now)
+    await runs.end_by_events_of(conn, kept.contact_id, gone_id, cards, now)
     ours = {(r.journey, r.key) for r in await runs.known(conn, kept.contact_id) if r.open}
     for run in await runs.known(conn, gone_id):
         if run.open and (run.journey, run.key) in ours:

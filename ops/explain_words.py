@@ -27,6 +27,7 @@ REASONS: Mapping[str, str] = {
     "priority": "A more important journey waited for the same slot.",
     "hold_out": "The contact is among those who get nothing, so that what the journey does can be measured.",
     "echo": "The same message had gone to the contact a short while before.",
+    "stage_left": "The run had left the stage that was to send it.",
     "stated_frequency": "The contact said how often at most, and had had as many messages.",
 }
 """What each reason code of the gate means, in a sentence."""

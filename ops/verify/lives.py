@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from contacts import facts as facts_module
 from contacts import gate, routing
-from contacts.facts import Facts
+from contacts.facts import ADDRESSES, Facts
 from contacts.gate import Check, Drop, Passed, Past, Situation, Wait
 from contacts.policy import Policy
 from contacts.specs import Card, Happening
@@ -71,17 +71,18 @@ class _Again:
         self._past: defaultdict[str, list[Past]] = defaultdict(list)
         self._kept: dict[str, str] = {}
         self._should_be_over: dict[str, str] = {}
-        self._known: defaultdict[str, set[str]] = defaultdict(set)
+        self._done: defaultdict[str, list[Happening]] = defaultdict(list)
 
     def findings(self) -> Iterator[Finding]:
         for act in in_order(self._life):
             if isinstance(act, Merged):
+                yield from self._exits_missed_in(act)
                 self._merge(act)
             elif isinstance(act, Stored):
                 yield from self._exits_missed(act)
                 known = self._facts_of(act.contact_id)
                 self._facts[act.contact_id] = facts_module.apply(known, act.event, self._rules.policy)
-                self._known[act.contact_id].add(act.event.id)
+                self._done[act.contact_id].append(act.event)
             else:
                 yield from self._forbidden(act)
                 if act.takes_slot:
@@ -106,7 +107,7 @@ class _Again:
         both = (self._facts_of(merged.kept), self._facts_of(merged.gone))
         self._facts[merged.kept] = facts_module.merge(*both, half_life)
         self._past[merged.kept] += self._past.pop(merged.gone, [])
-        self._known[merged.kept] |= self._known.pop(merged.gone, set())
+        self._done[merged.kept] += self._done.pop(merged.gone, [])
 
     # Claims.
 
@@ -139,10 +140,9 @@ class _Again:
         """
         facts, stored = self._facts_of(contact_id), self._life.facts
         consents, holds = dict(facts.consents), dict(facts.holds)
+        known = {event.id for event in self._done[contact_id]}
         for name, consent in stored.consents.items():
-            if consent.event_id in self._known[contact_id] and (
-                name not in consents or consent.outweighs(consents[name])
-            ):
+            if consent.event_id in known and (name not in consents or consent.outweighs(consents[name])):
                 consents[name] = consent
         for name, hold in facts.holds.items():
             as_stored = stored.holds.get(name)
@@ -174,24 +174,35 @@ class _Again:
         for run in self._ended_by_rule(event, stored):
             mine = self._owner(run) == stored.contact_id
             marked = run.exited_at is not None and (not mine or (run.exit_act or 0) < stored.act)
-            if run.exit_event == event.id or marked or run.id in self._should_be_over:
-                continue
-            self._should_be_over[run.id] = event.id
-            what = f"{event.type} ends a run of {run.journey}, which was not told so"
-            yield Finding("exit-missed", run.contact_id, what, {"event": event.id, "run": run.id})
+            if not marked:
+                yield from self._missed(run, event, "")
+
+    def _exits_missed_in(self, merged: Merged) -> Iterator[Finding]:
+        """What one had done, and what no run of the other was told when they turned out to be one."""
+        if merged.act is None or not self._rules.covers(merged.at):
+            return
+        known = self._known_at(merged.act, merged.at)
+        for mine, other in ((merged.kept, merged.gone), (merged.gone, merged.kept)):
+            done = [event for event in self._done[other] if event.type in self._ending_types]
+            for leaving, event in routing.learned(done, mine, cards=self._rules.cards, runs=known):
+                yield from self._missed(self._runs[leaving.run.id], event, " when two turned out to be one")
+
+    def _missed(self, run: RunRow, event: Happening, when: str) -> Iterator[Finding]:
+        if run.exit_event == event.id or run.id in self._should_be_over:
+            return
+        self._should_be_over[run.id] = event.id
+        what = f"{event.type} ends a run of {run.journey}, which was not told so{when}"
+        yield Finding("exit-missed", run.contact_id, what, {"event": event.id, "run": run.id})
 
     def _ended_by_rule(self, event: Happening, stored: Stored) -> list[RunRow]:
         cards = [card for card in self._rules.cards if card.ends_on(event.type, event.data)]
         if not cards:
             return []
-        known = [
-            self._as_it_was(run, stored) for run in self._runs.values() if (run.entry_act or 0) < (stored.act or 0)
-        ]
         plan = routing.route(
             event,
             Facts(stored.contact_id),
             cards=cards,
-            runs=known,
+            runs=self._known_at(stored.act or 0, stored.received_at),
             later=(),
             hold_released=False,
             now=stored.received_at,
@@ -199,12 +210,16 @@ class _Again:
         # Whether a run gives way to a newer one is a matter of starts; here it is about ends.
         return [self._runs[leaving.run.id] for leaving in plan.exits if leaving.outcome != "superseded"]
 
-    def _as_it_was(self, run: RunRow, stored: Stored) -> routing.Run:
+    def _known_at(self, act: int, at: datetime) -> list[routing.Run]:
+        """The runs there were when this act was done."""
+        return [self._as_it_was(run, act, at) for run in self._runs.values() if (run.entry_act or 0) < act]
+
+    def _as_it_was(self, run: RunRow, act: int, at: datetime) -> routing.Run:
         if run.exited_at is not None:
-            is_open = (run.exit_act or 0) > (stored.act or 0)
+            is_open = (run.exit_act or 0) > act
         else:
             # Nothing orders the end that a run comes to by itself and an event but their clocks.
-            is_open = run.ended_at is None or run.ended_at > stored.received_at + self._rules.late
+            is_open = run.ended_at is None or run.ended_at > at + self._rules.late
         return routing.Run(
             id=run.id,
             workflow_id=run.workflow_id,
@@ -252,8 +267,8 @@ def _words(facts: Facts) -> dict[str, tuple[object, str | None]]:
     """What is said of a contact, by name: what must be the same, and the event that said it where that is kept."""
     words: dict[str, tuple[object, str | None]] = {}
     for suppression in facts.suppressed:
-        words[f"suppression {suppression.name}"] = (True, suppression.event_id)
-    for name in ("email", "phone", "timezone"):
+        words[f"suppression {suppression.name}"] = (suppression.reason, suppression.event_id)
+    for name in (*sorted(ADDRESSES), "timezone"):
         if name in facts.profile:
             stamped = facts.profile[name]
             words[f"profile {name}"] = ((stamped.value, stamped.event_id), stamped.event_id)

@@ -12,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import store
 from contacts.claims import TOOK_A_SLOT
+from contacts.events import Identity
+from contacts.facts import addresses
 from contacts.gate import Ask
 from contacts.relay import BLOCKED
+from contacts.routing import keys_named
 from contacts.specs import Card, Happening
 from contacts.tables import contacts, decisions, dispatches, events, inbox, runs, touches
 from ops.installation import Installation
@@ -82,7 +85,7 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
     return [
         Life(
             facts=store.read_facts(documents[contact_id]),
-            merges=await _merges(conn, {s.contact_id for s in stored[contact_id]} - {contact_id}),
+            merges=await _merges(conn, contact_id, stored[contact_id]),
             events=stored[contact_id],
             claims=claims[contact_id],
             runs=own[contact_id],
@@ -96,32 +99,36 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
 
 
 def _stored(row: Any) -> Stored:
-    addresses = {kind: value for kind, value in row.identities if kind in ("email", "phone")}
-    happened = Happening(row.id, row.type, row.occurred_at, row.data, addresses)
+    named = [Identity(kind, value) for kind, value in row.identities]
+    happened = Happening(row.id, row.type, row.occurred_at, row.data, addresses(named))
     return Stored(row.act, row.stored_for or row.contact_id, row.received_at, happened)
 
 
 def _keys(stored: Iterable[Stored], cards: Sequence[Card]) -> set[tuple[str, str]]:
     """The (journey, key) pairs whose runs the events may end."""
-    keyed = [(card, card.key) for card in cards if card.key is not None and not card.shared_key]
     return {
-        (card.name, str(s.event.data[key]))
+        pair
         for s in stored
-        for card, key in keyed
-        if s.event.type in card.ending_types and s.event.data.get(key) is not None
+        for pair in keys_named(s.event, [card for card in cards if s.event.type in card.ending_types])
     }
 
 
-async def _merges(conn: AsyncConnection, gone: Collection[str]) -> list[Merged]:
-    """How contacts whose events are somebody else's by now came to be merged, one into the other."""
+async def _merges(conn: AsyncConnection, contact_id: str, stored: Sequence[Stored]) -> list[Merged]:
+    """How contacts whose events are this one's by now came to be merged, one into the other."""
     found: dict[str, Merged] = {}
-    wanted = set(gone)
+    wanted = {s.contact_id for s in stored} - {contact_id}
     while wanted:
         query = sa.select(contacts.c.id, contacts.c.merged_into, contacts.c.merge_act).where(contacts.c.id.in_(wanted))
         rows = [row for row in await conn.execute(query) if row.merged_into is not None]
-        found |= {row.id: Merged(row.merge_act, row.id, row.merged_into) for row in rows}
+        found |= {row.id: Merged(row.merge_act, row.id, row.merged_into, _at(row.merge_act, stored)) for row in rows}
         wanted = {row.merged_into for row in rows} - found.keys()
     return list(found.values())
+
+
+def _at(merge_act: int | None, stored: Sequence[Stored]) -> datetime:
+    # The event that shows it takes its number right after it, in the same transaction.
+    after = [s for s in stored if (s.act or 0) > (merge_act or 0)]
+    return min(after or stored, key=lambda s: s.act or 0).received_at
 
 
 async def _runs(conn: AsyncConnection, which: sa.ColumnElement[bool]) -> list[RunRow]:

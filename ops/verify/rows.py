@@ -27,11 +27,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class Merged:
-    """Two contacts turned out to be one."""
+    """Two contacts turned out to be one.
+
+    Attributes:
+        at: When the event came in that showed it.
+    """
 
     act: int | None
     gone: str
     kept: str
+    at: datetime
 
 
 @dataclass(frozen=True)

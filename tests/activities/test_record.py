@@ -1,5 +1,6 @@
 """What is written down of a run, and what it is told."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,8 +11,11 @@ from temporalio.testing import ActivityEnvironment
 from activities import signatures as ask
 from activities.record import write_lines
 from contacts import store, tables
+from contacts.claims import Gate
+from contacts.gate import Ask
 from contacts.specs import Pattern, often, on
 from tests.activities.conftest import MORNING, House
+from tests.contacts.support import somebody_waits
 
 
 def finish(house: House, outcome: str = "completed", *, review: bool = False) -> ask.FinishRequest:
@@ -63,6 +67,44 @@ async def test_no_touch_of_a_run_that_is_over_is_left_open(house: House, attempt
     }
     assert [line["touch"] for line in await house.told("touch")] == ["welcome"]
     assert [(line["touch"], line["reason"]) for line in await house.told("drop")] == [("welcome_second", "exited")]
+
+
+async def test_no_touch_of_a_stage_that_was_left_is_left_open(house: House, attempt: ActivityEnvironment) -> None:
+    await house.claim(house.touch())
+    await house.tell("ticket.opened", ticket_id="4711")
+    held = house.touch("welcome_second", key=f"{house.run.run_id}/deepen/2")
+    assert (await attempt.run(house.deliver.deliver, held)).status == "waiting"
+    line = ask.Line(1, MORNING, "stage", "greet")
+    for _ in range(2):
+        await attempt.run(house.record.leave, ask.LeaveRequest(house.run, (line,)))
+    touches = {row.template: (row.status, row.reason, row.settled_at) for row in await house.rows(tables.touches)}
+    assert touches == {
+        "welcome": ("unknown", "no answer from the provider", MORNING),
+        "welcome_second": ("dropped", "stage_left", MORNING),
+    }
+    assert [(line["touch"], line["reason"]) for line in await house.told("drop")] == [("welcome_second", "stage_left")]
+    assert [line["stage"] for line in await house.told("stage")] == ["greet"]
+    [run] = await house.rows(tables.runs)
+    assert run.ended_at is None
+    # Whoever still asks for it is told, and nothing goes out.
+    assert (await attempt.run(house.deliver.deliver, held)).reason == "stage_left"
+    assert not house.outside.calls
+
+
+async def test_a_stage_that_is_left_waits_for_a_claim_that_is_being_taken(house: House) -> None:
+    """A touch that is let out this moment is one whose call nobody has an answer to."""
+    async with house.engine.connect() as claiming:
+        await store.lock(claiming, house.run.contact_id)
+        leaving = asyncio.create_task(house.record.leave(ask.LeaveRequest(house.run)))
+        await somebody_waits(house.engine)
+        wanted = Ask("k", "welcome", "email", "transactional", "welcome", MORNING, MORNING + timedelta(days=1))
+        gate = Gate(house.policy, "test")
+        run = house.run
+        await gate.claim(claiming, wanted, run_id=run.run_id, contact_id=run.contact_id, stage="greet")
+        await claiming.commit()
+    await leaving
+    [touch] = await house.rows(tables.touches)
+    assert touch.status == "unknown"
 
 
 async def test_a_note_says_where_the_run_is(house: House, attempt: ActivityEnvironment) -> None:

@@ -13,7 +13,7 @@ from contacts import intake as intake_module
 from contacts import runs as runs_module
 from contacts import store, tables
 from contacts.claims import Gate
-from contacts.events import Event, InvalidEvent
+from contacts.events import Event, Identity, InvalidEvent
 from contacts.facts import Facts
 from contacts.intake import Intake, Receipt
 from contacts.policy import Policy
@@ -298,7 +298,7 @@ async def test_what_the_facts_say_is_what_all_stored_events_say(
     stored = await rows(engine, tables.events)
     replayed = Facts(stored[0].contact_id)
     for row in sorted(stored, key=lambda r: r.occurred_at, reverse=True):
-        given = {kind: value for kind, value in row.identities if kind in ("email", "phone")}
+        given = facts_module.addresses([Identity(*pair) for pair in row.identities])
         event = facts_module.Happening(row.id, row.type, row.occurred_at, row.data, given)
         replayed = facts_module.apply(replayed, event, policy)
     replayed = counted(replayed, policy, at(6))

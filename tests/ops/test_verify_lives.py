@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contacts import claims, gate, store, tables
+from contacts import runs as runs_module
 from contacts.claims import Gate
 from contacts.clock import Clock
-from contacts.events import Event
+from contacts.events import Event, event, identities
 from contacts.gate import Send
 from contacts.intake import Intake
 from contacts.policy import Cap, Policy, SendWindow
@@ -368,6 +369,51 @@ async def test_the_run_that_gave_way_in_a_merge_claims_nothing_more(
     assert finding.evidence["touch"] == wrong.touch_id
 
 
+@pytest.mark.parametrize("older", [-1, 1])
+async def test_a_run_that_a_merge_left_open_is_found_and_so_is_what_it_claimed(
+    engine: AsyncEngine,
+    intake: Intake,
+    gate_: Gate,
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+    older: float,
+) -> None:
+    """Bob had bought; then he turns out to be Alice, whose run goes on, whichever of the two is kept."""
+    alice = await someone(intake, when=at(older))
+    bob = {"email": "bob@example.com"}
+    await someone(intake, email=bob["email"])
+    run_id = await a_run(engine, alice)
+    await take(engine, gate_, an_ask("before", at(1)), run_id, alice)
+    bought = await intake.record(told("purchase.completed", at(1), who=bob, order_id="o"), at(1))
+    await intake.record(told("page.viewed", at(2), who={"email": "alice@example.com", "user": "u"}, page="p"), at(2))
+    merged = told("contact.merged", at(3), who={**bob, "user": "u"})
+    with monkeypatch.context() as forgetful:
+        forgetful.setattr(runs_module, "end_by_events_of", lambda *_: asyncio.sleep(0))
+        await intake.record(merged, at(3))
+    assert (await take(engine, gate_, an_ask("after", at(4)), run_id, alice)).status == "claimed"
+    missed, claimed = await found(engine, policy)
+    assert (missed.kind, missed.evidence) == ("exit-missed", {"event": bought.event_id, "run": run_id})
+    assert (reasons([claimed]), claimed.evidence["event"]) == ([("forbidden", "exited")], bought.event_id)
+    assert await found(engine, policy, since=at(5)) == []
+
+
+@pytest.mark.parametrize("older", [-1, 1])
+async def test_a_merge_that_ends_what_is_over_is_right(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, older: float
+) -> None:
+    bob = {"email": "bob@example.com"}
+    alice, his = await someone(intake, when=at(older)), await someone(intake, email=bob["email"])
+    hers, other = await a_run(engine, alice), await a_run(engine, his, key="his", entered=at(2))
+    await take(engine, gate_, an_ask("before", at(1)), hers, alice)
+    await intake.record(told("purchase.completed", at(1), who=bob, order_id="o"), at(1))
+    await intake.record(told("page.viewed", at(2), who={"email": "alice@example.com", "user": "u"}, page="p"), at(2))
+    await intake.record(told("contact.merged", at(3), who={**bob, "user": "u"}), at(3))
+    assert (await take(engine, gate_, an_ask("after", at(4)), hers, alice)).reason == "exited"
+    assert (await take(engine, gate_, an_ask("his", at(4)), other, alice)).status == "claimed"
+    await intake.record(told("purchase.completed", at(5), order_id="p"), at(5))
+    assert await found(engine, policy) == []
+
+
 # Exits
 
 
@@ -439,6 +485,50 @@ async def test_a_claim_that_was_first_at_somebody_elses_row_is_right(
     async with engine.begin() as conn:
         await conn.execute(sa.update(tables.runs).values(forgotten))
     assert [(f.kind, f.contact_id) for f in await found(engine, policy, cards=(keyed,))] == [("exit-missed", alice)]
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(("kind", "channel"), [("manychat", "social"), ("intercom", "chat")])
+async def test_an_id_that_is_an_address_is_one_for_the_proof_too(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, kind: str, channel: str
+) -> None:
+    await someone(intake)
+    seen = told("page.viewed", who={"email": "alice@example.com", kind: "77"}, page="blog")
+    alice = str((await intake.record(seen, START)).contact_id)
+    taken = await take(engine, gate_, an_ask("k", at(1), channel=channel), await a_run(engine, alice), alice)
+    assert taken.status == "claimed"
+    assert await found(engine, policy) == []
+
+
+def named_twice(type: str, source_id: str) -> Event:
+    who = (("email", "now@example.com"), ("email", "gone@example.com"), ("intercom", "now"), ("intercom", "gone"))
+    return event(type, source="tests", source_id=source_id, occurred_at=at(1), identities=identities(*who))
+
+
+async def test_of_two_addresses_in_one_event_the_first_counts_for_the_proof_too(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy
+) -> None:
+    alice = str((await intake.record(named_twice("contact.merged", "m"), at(1))).contact_id)
+    now = {"email": "now@example.com"}
+    await intake.record(told("consent.granted", who=now, channel="all"), at(1))
+    await intake.record(told("message.bounced", at(1), who=now, permanent=True, address="gone@example.com"), at(1))
+    run_id = await a_run(engine, alice)
+    for channel in ("email", "chat"):
+        assert (await take(engine, gate_, an_ask(channel, at(2), channel=channel), run_id, alice)).status == "claimed"
+    assert await found(engine, policy) == []
+
+
+async def test_an_address_that_somebody_overwrote_is_found(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
+    await intake.record(named_twice("contact.updated", "u"), at(1))
+    facts = await facts_of(engine, "now@example.com")
+    for kind in ("email", "intercom"):
+        stale = replace(facts, profile={**facts.profile, kind: replace(facts.profile[kind], value="gone")})
+        async with engine.begin() as conn:
+            await store.save(conn, stale)
+        [lost] = await found(engine, policy)
+        assert (lost.kind, f"profile {kind}" in lost.what) == ("fact-lost", True)
 
 
 # What the tables say besides

@@ -1,5 +1,6 @@
 """Journeys small enough to see one promise of the base at a time."""
 
+import asyncio
 from datetime import date
 from typing import Any
 
@@ -173,7 +174,33 @@ class CountsVisits(Journey):
         return None
 
 
+@journey(**_ABOUT)
+class SendsThenRests(Journey):
+    """Sends in one stage and rests in another."""
+
+    async def sending(self) -> Any:
+        await self.send("hello")
+        return self.resting
+
+    async def resting(self) -> None:
+        await self.sleep(days=20)
+
+
+@journey(**_ABOUT)
+class SendsBesides(Journey):
+    """Does not wait for what it has begun to send."""
+
+    async def sending(self) -> Any:
+        besides = asyncio.create_task(self.send("hello"))
+        await self.wait(NEWS, days=2)
+        besides.cancel()
+        return self.resting
+
+    async def resting(self) -> None:
+        await self.sleep(days=20)
+
+
 JOURNEYS = [
     SendsOne, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
-    AsksApproval, AsksTwice, CountsVisits,
+    AsksApproval, AsksTwice, CountsVisits, SendsThenRests, SendsBesides,
 ]  # fmt: skip

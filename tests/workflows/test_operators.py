@@ -8,9 +8,10 @@ from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
-from tests.workflows.journeys import HandsOver, SendsOne, WaitsLong
-from tests.workflows.world import Stage, in_
+from tests.workflows.journeys import HandsOver, SendsBesides, SendsOne, SendsThenRests, WaitsLong
+from tests.workflows.world import Run, Stage, in_
 from worker import _SHARED
+from workflows.base import Journey
 
 
 async def test_pause_holds_touches_until_resume(stage: Stage) -> None:
@@ -38,6 +39,62 @@ async def test_move_leaves_the_stage_and_goes_on_at_another(stage: Stage) -> Non
     await run.doing("waits for the time")
     assert (await run.story())["stage"] == "resting"
     assert (await run.texts())[-3:] == ["moved to resting by an operator", "cleaned up", "entered resting"]
+
+
+async def test_what_a_stage_was_still_to_send_is_settled_as_it_is_left(stage: Stage) -> None:
+    stage.world.answers.append(ask.Delivery("waiting", "quiet_hours", until=in_(days=1)))
+    run = await stage.start(SendsThenRests)
+    await run.doing("hello waits: quiet_hours")
+    await run.handle.execute_update("move", "resting")
+    [left] = await stage.asked(ask.LeaveRequest)
+    assert (left.run.run_id, left.run.stage) == (run.given.run_id, "sending")
+    await run.doing("waits for the time")
+    await run.handle.execute_update("move", "sending")  # and is sent there anew
+    await stage.asked(ask.DeliverRequest, 2)
+    await run.doing("waits for the time")
+    assert len({request.key for request in stage.world.requests(ask.DeliverRequest)}) == 2
+    assert len(stage.world.requests(ask.LeaveRequest)) == 1
+
+
+async def test_what_a_stage_itself_gave_up_is_settled_too(stage: Stage) -> None:
+    stage.world.answers.append(ask.Delivery("waiting", "quiet_hours", until=in_(days=1)))
+    run = await stage.start(SendsBesides)
+    await run.doing("hello waits: quiet_hours")
+    await run.tell("pricing")
+    await stage.asked(ask.LeaveRequest)
+    await run.doing("waits for the time")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_run_that_ends_settles_it_all_at_once(stage: Stage, ends: bool) -> None:
+    """An exit, and an exit that comes while a stage's touches are being settled."""
+    stage.world.answers.append(ask.Delivery("waiting", "quiet_hours", until=in_(days=1)))
+    go_on = stage.world.hold(ask.LEAVE)
+    run = await stage.start(SendsThenRests)
+    await run.doing("hello waits: quiet_hours")
+    if not ends:
+        await run.handle.execute_update("move", "resting")
+        await stage.asked(ask.LeaveRequest)
+    await run.exit()
+    go_on()
+    assert await run.outcome() == "exited"
+    assert len(stage.world.requests(ask.LeaveRequest)) == (0 if ends else 1)
+    assert "entered resting" not in [line["text"] for line in stage.world.requests(ask.FinishRequest)[0].story]
+
+
+async def test_a_run_that_left_a_touch_waiting_still_replays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its history is that of a worker from before a stage settled what it had not sent."""
+    stage.world.answers.append(ask.Delivery("waiting", "quiet_hours", until=in_(days=1)))
+    with monkeypatch.context() as before:
+        before.setattr(workflow, "patched", lambda id: False)
+        run = await stage.start(SendsThenRests)
+        await run.doing("hello waits: quiet_hours")
+        await run.handle.execute_update("move", "resting")
+        await run.doing("waits for the time")
+        await run.exit()
+        assert await run.outcome() == "exited"
+        assert not stage.world.requests(ask.LeaveRequest)
+    await replayed(SendsThenRests, run)
 
 
 async def test_move_to_a_stage_there_is_not_leaves_no_trace(stage: Stage) -> None:
@@ -100,9 +157,14 @@ async def test_a_run_that_took_any_conversation_for_an_answer_still_replays(
         await run.tell("-", type="conversation.started", data={"conversation_id": "c-1"})
         assert await run.outcome() == "completed"
         assert "answer: somebody" in await run.texts()
+    await replayed(HandsOver, run)
+
+
+async def replayed(journey: type[Journey], run: Run) -> None:
+    """Goes through a run's history with the code of today, which must do as it did."""
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
     replayer = Replayer(
-        workflows=[HandsOver],
+        workflows=[journey],
         data_converter=pydantic_data_converter,
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
     )

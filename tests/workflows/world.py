@@ -110,7 +110,11 @@ class World:
         async def record_event(request: ask.RecordEventRequest) -> None:
             await self._note(ask.RECORD_EVENT, request)
 
-        return [deliver, facts, hand_off, remind, acknowledge, ask_approval, settle, note, finish, record_event]
+        @activity.defn(name=ask.LEAVE)
+        async def leave(request: ask.LeaveRequest) -> None:
+            await self._note(ask.LEAVE, request)
+
+        return [deliver, facts, hand_off, remind, acknowledge, ask_approval, settle, note, finish, record_event, leave]
 
     async def _note(self, name: str, request: Any) -> None:
         self.asked.append(request)
