@@ -133,6 +133,7 @@ class _MessageSource(Body):
 class _Rating(Body):
     rating: int | None = None
     remark: Text = None
+    contact: _Author | None = None
 
 
 class _Conversation(Body):
@@ -159,10 +160,19 @@ class _Conversation(Body):
         return any((self.teammates.admins, self.teammates.teammates))
 
     def writer(self) -> list[tuple[str, object]]:
-        """The contact who wrote last. Several people may be in one conversation, and they are not one person."""
-        author = self.last.author if self.last and self.last.author.a_contact else self.source.author
-        if not author.a_contact:
-            author = _Author()
+        """The contact who wrote last. Several people may be in one conversation, and they are not one person.
+
+        A bot may have answered since.
+        """
+        authors = [self.source.author, *(part.author for part in self.conversation_parts.conversation_parts)]
+        return self._who(next((author for author in reversed(authors) if author.a_contact), _Author()))
+
+    def rater(self) -> list[tuple[str, object]]:
+        """The contact who rated it, or who wrote last where that is not said."""
+        rated_by = self.conversation_rating.contact if self.conversation_rating else None
+        return self._who(_Author(id=rated_by.id)) if rated_by and rated_by.id else self.writer()
+
+    def _who(self, author: _Author) -> list[tuple[str, object]]:
         known = self.contacts.contacts
         found = next((c for c in known if c.id == author.id), known[0] if len(known) == 1 else None)
         if found is None:
@@ -304,7 +314,7 @@ def _rated(notice: _Notice) -> list[Event]:
     if rating.rating is None:
         return []
     answer = {"score": rating.rating, "comment": rating.remark, "conversation_id": said.id}
-    return [notice.say("csat.answered", said.writer(), answer)]
+    return [notice.say("csat.answered", said.rater(), answer)]
 
 
 def _ticket_opened(notice: _Notice) -> list[Event]:

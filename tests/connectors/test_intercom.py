@@ -200,6 +200,47 @@ def test_a_contact_is_known_and_enrols_nobody(topic: str) -> None:
     assert who(event) == KNOWN
 
 
+@pytest.mark.parametrize(
+    ("topic", "type"),
+    [
+        ("contact.created", "contact.updated"),
+        ("contact.user.created", "contact.updated"),
+        ("contact.lead.created", "contact.updated"),
+        ("contact.updated", "contact.updated"),
+        ("contact.user.updated", "contact.updated"),
+        ("contact.lead.updated", "contact.updated"),
+        ("contact.email.updated", "contact.updated"),
+        ("contact.lead.added_email", "contact.identified"),
+        ("contact.lead.signed_up", "contact.merged"),
+        ("contact.merged", "contact.merged"),
+        ("contact.unsubscribed", "consent.withdrawn"),
+        ("contact.subscribed", "custom.intercom_subscribed"),
+        ("contact.user.tag.created", "custom.intercom_tag"),
+        ("contact.user.tag.deleted", "custom.intercom_tag"),
+        ("contact.lead.tag.created", "custom.intercom_tag"),
+        ("contact.lead.tag.deleted", "custom.intercom_tag"),
+        ("conversation.user.created", "message.replied"),
+        ("conversation.user.replied", "message.replied"),
+        ("conversation.admin.replied", "conversation.started"),
+        ("conversation.admin.closed", "conversation.ended"),
+        ("conversation.rating.added", "csat.answered"),
+        ("ticket.created", "ticket.opened"),
+        ("ticket.state.updated", "ticket.solved"),
+    ],
+)
+def test_every_topic_is_the_event_it_is(topic: str, type: str) -> None:
+    item = CONTACT
+    if ".tag." in topic:
+        item = {"contact": CONTACT, "tag": {"name": "VIP"}}
+    elif topic.startswith("conversation"):
+        item = conversation(ADMIN, teammates={"admins": [ADMIN]}, conversation_rating={"rating": 5})
+    elif topic.startswith("ticket"):
+        item = ticket("resolved" if "state" in topic else "submitted")
+    assert parsed(topic, item)[0].type == type
+    if ".tag." in topic:
+        assert only(topic, item).data["change"] == topic.rpartition(".")[2]
+
+
 def test_empty_texts_and_older_names() -> None:
     old = {"id": ID, "user_id": "u-1", "external_id": "", "email": "", "phone": None, "name": ""}
     event = only("contact.lead.created", old)
@@ -290,6 +331,29 @@ def test_nobody_of_ours_is_taken_for_the_contact() -> None:
         assert who(replied) == set()
 
 
+@pytest.mark.parametrize("kind", ["user", "lead", "contact", "visitor"])
+def test_whoever_writes_to_us_is_a_contact(kind: str) -> None:
+    replied, _ = parsed("conversation.user.created", conversation(started_by={**PERSON, "type": kind}, people=[]))
+    assert who(replied) == {("intercom", ID), ("email", "zoe@example.com")}
+
+
+def test_who_wrote_is_known_when_a_bot_has_answered_since() -> None:
+    people = [{"id": ID, "external_id": "u-1"}, {"id": OTHER, "external_id": "u-2"}]
+    other = {"type": "user", "id": OTHER, "email": "max@example.com"}
+    for last in (BOT, ADMIN):
+        replied, _ = parsed("conversation.user.replied", conversation(other, last, people=people))
+        assert who(replied) == {("user", "u-2"), ("intercom", OTHER), ("email", "max@example.com")}
+        replied, _ = parsed("conversation.user.replied", conversation(last, people=people))
+        assert who(replied) == {("user", "u-1"), ("intercom", ID), ("email", "zoe@example.com")}
+
+
+def test_nobody_gets_the_address_of_somebody_else() -> None:
+    """Only one is listed, and another wrote: the list may be short, and their address is their own."""
+    stranger = {"type": "user", "id": OTHER, "email": "max@example.com"}
+    replied, _ = parsed("conversation.user.replied", conversation(stranger))
+    assert ("email", "max@example.com") not in who(replied)
+
+
 def test_two_people_in_one_conversation_stay_two() -> None:
     people = [{"id": ID, "external_id": "u-1"}, {"id": OTHER, "external_id": "u-2"}]
     replied, _ = parsed("conversation.user.replied", conversation({**PERSON, "id": OTHER}, people=people))
@@ -320,6 +384,8 @@ def test_a_talk_is_over_when_it_is_closed() -> None:
         SAID_AT,
     )
     assert types(parsed("conversation.admin.closed", conversation(BOT, teammates=None))) == ["hold.released"]
+    newer = conversation(ADMIN, teammates={"type": "admin.list", "teammates": [ADMIN]})
+    assert types(parsed("conversation.admin.closed", newer)) == ["conversation.ended", "hold.released"]
 
 
 def test_a_rating() -> None:
@@ -331,8 +397,17 @@ def test_a_rating() -> None:
         "bad",
         "Slow",
     )
+    assert who(event) == {("user", "u-1"), ("intercom", ID)}
     assert parsed("conversation.rating.added", conversation(conversation_rating={"rating": None})) == []
     assert parsed("conversation.rating.added", conversation(conversation_rating=None)) == []
+
+
+def test_a_rating_is_of_whoever_gave_it() -> None:
+    people = [{"id": ID, "external_id": "u-1"}, {"id": OTHER, "external_id": "u-2"}]
+    for contact, rater in (({"id": OTHER}, OTHER), ({"id": ID}, ID), (None, ID), ({}, ID)):
+        said = conversation(people=people, conversation_rating={"rating": 5, "contact": contact})
+        assert ("intercom", rater) in who(only("conversation.rating.added", said))
+        assert len([pair for pair in who(only("conversation.rating.added", said)) if pair[0] == "intercom"]) == 1
 
 
 def ticket(state: Any, was: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -362,6 +437,23 @@ def test_a_ticket(state: Any) -> None:
     assert (reopened.type, reopened.data["reopened"], reopened.occurred_at) == ("ticket.opened", True, NOW)
     assert parsed("ticket.state.updated", ticket(state, "in_progress")) == []
     assert parsed("ticket.state.updated", ticket(solved, "resolved")) == []
+
+
+def test_the_latest_change_of_a_ticket_counts() -> None:
+    parts = [{"previous_ticket_state": "resolved"}, {"previous_ticket_state": "in_progress"}]
+    event = only("ticket.state.updated", ticket("resolved", ticket_parts={"ticket_parts": parts}))
+    assert (event.type, event.data) == ("ticket.solved", {"ticket_id": "88"})
+    assert parsed("ticket.state.updated", ticket("submitted", ticket_parts={"ticket_parts": parts})) == []
+
+
+def test_a_ticket_of_two_people_is_both_of_theirs() -> None:
+    people = {"contacts": [{"id": ID, "external_id": "u-1"}, {"id": OTHER, "external_id": "u-2"}]}
+    first, second = parsed("ticket.created", ticket("submitted", contacts=people))
+    assert [who(first), who(second)] == [
+        {("user", "u-1"), ("intercom", ID)},
+        {("user", "u-2"), ("intercom", OTHER)},
+    ]
+    assert (first.source_id, second.source_id) == ("notif_1", "notif_1:1")
 
 
 @pytest.mark.parametrize("category", ["Back-office", "Tracker"])
@@ -456,6 +548,7 @@ async def test_a_note_is_written_once(intercom: Intercom) -> None:
     look = respx.get(path).respond(json={"type": "list", "data": [{"id": "1", "body": None}]})
     route = respx.post(path).respond(json={"id": "31", "body": "x"})
     assert await intercom.note(ID, "run-1/note", "Saw <pricing>\ntwice", NOW) == "31"
+    assert look.calls.last.request.url.params["per_page"] == "150"
     assert sent(route) == {"body": "Saw &lt;pricing&gt;<br>twice<br><br>[perennial run-1/note]", "admin_id": "7"}
     look.respond(json={"data": [{"id": "31", "body": f"<p>{sent(route)['body']}</p>"}]})
     assert await intercom.note(ID, "run-1/note", "Saw <pricing>\ntwice", NOW) == "31"
@@ -483,6 +576,20 @@ async def test_a_task_is_a_ticket_and_made_once(intercom: Intercom) -> None:
     look.respond(json={"tickets": [{"id": "87", "ticket_attributes": {}}, there]})
     assert await intercom.task(ID, TASK) == "88"
     assert route.call_count == 1
+
+
+@pytest.mark.parametrize("lost", [httpx.Response(500), httpx.ReadTimeout("slow")])
+async def test_what_became_of_a_note_or_task_may_be_unknown(intercom: Intercom, lost: Any) -> None:
+    """Neither is sent a second time by itself: it may be there already."""
+    respx.get(f"{API}/contacts/{ID}/notes").respond(json={"data": []})
+    respx.post(f"{API}/tickets/search").respond(json={"tickets": []})
+    note = respx.post(f"{API}/contacts/{ID}/notes").mock(side_effect=[lost])
+    task = respx.post(f"{API}/tickets").mock(side_effect=[lost])
+    with pytest.raises(Unknown):
+        await intercom.note(ID, "run-1/note", "Saw pricing", NOW)
+    with pytest.raises(Unknown):
+        await intercom.task(ID, TASK)
+    assert (note.call_count, task.call_count) == (1, 1)
 
 
 @pytest.mark.parametrize(("owner", "assignee", "named"), [("12", "12", False), ("sales", None, True)])
@@ -568,6 +675,7 @@ async def test_a_limit_names_its_delay(intercom: Intercom) -> None:
         ({"date": "Mon, 02 Mar 2026 09:00:00 GMT", "x-ratelimit-reset": str(int(NOW.timestamp()) + 7)}, 7),
         ({"date": "Mon, 02 Mar 2026 09:00:00 GMT", "x-ratelimit-reset": str(int(NOW.timestamp()) - 7)}, None),
         ({"date": "Mon, 02 Mar 2026 09:00:00 GMT", "x-ratelimit-reset": "soon"}, None),
+        ({"date": "Mon, 02 Mar 2026 09:00:00 GMT", "x-ratelimit-reset": str(int(NOW.timestamp()) + 3601)}, None),
         ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 7)}, None),
         ({"retry-after": "30"}, 30),
     ):
@@ -691,10 +799,11 @@ async def test_an_opt_out_goes_past_ids_that_are_gone(intercom: Intercom) -> Non
     assert sent(route) == {"unsubscribed_from_emails": True}
 
 
-async def test_an_opt_out_of_another_channel_is_an_event(intercom: Intercom) -> None:
+@pytest.mark.parametrize(("type", "channel"), [("consent.withdrawn", "sms"), ("consent.granted", "email")])
+async def test_what_is_no_opt_out_from_mail_is_an_event(intercom: Intercom, type: str, channel: str) -> None:
     route = respx.post(f"{API}/events").respond(202)
-    await intercom.tell(told("consent.withdrawn", ("intercom", ID), channel="sms"))
-    assert sent(route)["event_name"] == "consent-withdrawn"
+    await intercom.tell(told(type, ("intercom", ID), channel=channel))
+    assert sent(route)["event_name"] == type.replace(".", "-")
 
 
 @pytest.mark.parametrize(
