@@ -84,5 +84,5 @@ async def _judged(
         reason = f"{rush} in {breaker.window_minutes:g} minutes"
         usual = round(rush.usual or 0, 1)
         figures = {"what": rush.what, "count": rush.count, "usual": usual, "minutes": breaker.window_minutes}
-        await pauses.call(conn, Pause("journey", journey, reason), by=pauses.BREAKER, now=now, figures=figures)
+        await pauses.trip(conn, Pause("journey", journey, reason), figures=figures, now=now)
     return rush

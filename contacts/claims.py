@@ -119,6 +119,7 @@ class Gate:
         Args:
             providers: By channel, who would carry the touch. A touch that may have reached one stays with it.
         """
+        await pauses.claiming(conn)
         facts = await store.lock(conn, contact_id)
         touch_id = _touch_id(ask)
         existing = await self._touch(conn, ask)

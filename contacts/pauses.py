@@ -3,6 +3,11 @@
 Touches wait while one is in force; runs and their timers go on. Nothing lapses in silence: what is no longer valid when
 it ends is dropped with its reason, and whatever still waits is asked about at once. A halt that was called for a time
 ends by itself: the gate tells each touch that waits until when.
+
+A claim reads the halts early and commits late. So that nobody reads "halted" while a claim that has not seen the halt
+is still to commit, all claims share a lock, and a person who calls a halt takes it alone. The breaker calls its halts
+inside a claim, where that lock cannot be had alone: claims of the same moment do not see them, and no number orders
+them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contacts import runs, tables
 from contacts.gate import Pause
 from contacts.specs import Happening
-from contacts.tables import pauses, touches
+from contacts.tables import ACTS, pauses, touches
 
 RESUMED = "pause.ended"
 """What runs hear when a halt is over."""
@@ -70,10 +75,29 @@ async def in_force(conn: AsyncConnection) -> Sequence[Pause]:
     return [Pause(*row) for row in await conn.execute(query.order_by(pauses.c.id))]
 
 
-async def call(
-    conn: AsyncConnection, pause: Pause, *, by: str, now: datetime, figures: Mapping[str, Any] | None = None
-) -> bool:
-    """Calls a halt; false if the same one is in force already."""
+_CLAIMS = sa.func.hashtextextended("claims", 0)
+
+
+async def claiming(conn: AsyncConnection) -> None:
+    """Says that this transaction claims. To be said before it locks anything, and before it looks at the halts."""
+    await conn.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_CLAIMS)))
+
+
+async def call(conn: AsyncConnection, pause: Pause, *, by: str, now: datetime) -> bool:
+    """Calls a halt in a person's name; false if the same one is in force already.
+
+    Claims that have begun are committed by then, and those to come wait until the caller commits, and see the halt.
+    """
+    await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS)))
+    return await _open(conn, pause, now, opened_by=by, opened_act=ACTS.next_value())
+
+
+async def trip(conn: AsyncConnection, pause: Pause, *, figures: Mapping[str, Any], now: datetime) -> bool:
+    """Calls a halt in the breaker's name; false if the same one is in force already."""
+    return await _open(conn, pause, now, opened_by=BREAKER, figures=dict(figures))
+
+
+async def _open(conn: AsyncConnection, pause: Pause, now: datetime, **values: Any) -> bool:
     await _note_ends(conn, now)
     called = await conn.execute(
         insert(pauses)
@@ -83,8 +107,7 @@ async def call(
             reason=pause.reason,
             until=pause.until,
             opened_at=now,
-            opened_by=by,
-            figures=sa.null() if figures is None else dict(figures),
+            **values,
         )
         .on_conflict_do_nothing(index_elements=["scope", "name"], index_where=OPEN)
         .returning(pauses.c.id)
@@ -98,7 +121,7 @@ async def end(conn: AsyncConnection, scope: str, name: str, *, by: str, now: dat
     ended = await conn.execute(
         sa.update(pauses)
         .where(pauses.c.scope == scope, pauses.c.name == name, OPEN)
-        .values(released_at=now, released_by=by)
+        .values(released_at=now, released_by=by, released_act=ACTS.next_value())
         .returning(pauses.c.scope, pauses.c.name, pauses.c.reason)
     )
     row = ended.first()
@@ -145,7 +168,8 @@ async def not_yet_told(conn: AsyncConnection, called: Called) -> None:
 async def _note_ends(conn: AsyncConnection, now: datetime) -> None:
     """Writes down which halts have ended by themselves, so that the same may be called again."""
     over = sa.and_(OPEN, pauses.c.until <= now)
-    await conn.execute(sa.update(pauses).where(over).values(released_at=pauses.c.until, released_by=ITS_TIME))
+    ended = {"released_at": pauses.c.until, "released_by": ITS_TIME, "released_act": ACTS.next_value()}
+    await conn.execute(sa.update(pauses).where(over).values(ended))
 
 
 def _called(row: Any) -> Called:

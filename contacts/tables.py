@@ -17,8 +17,9 @@ ACTS = sa.Sequence("acts", metadata=metadata)
 """Numbers what is done to a contact, in the order in which it was done: clocks cannot order two transactions.
 
 An act takes its number while its transaction holds the contact's row, which stays locked until the commit. So of two
-acts on one contact, the one with the smaller number was committed before the other began. Gaps mean nothing; rows from
-before acts were numbered have no number.
+acts on one contact, the one with the smaller number was committed before the other began. A person's halt takes its
+number while no claim is under way (``contacts.pauses``), so it is ordered with every claim. Gaps mean nothing; rows
+from before acts were numbered have no number.
 """
 
 inbox = sa.Table(
@@ -212,8 +213,10 @@ pauses = sa.Table(
     sa.Column("released_by", sa.Text),
     sa.Column("until", _TIME),
     sa.Column("figures", JSONB),
+    sa.Column("opened_act", sa.BigInteger),
+    sa.Column("released_act", sa.BigInteger),
     sa.Index("pauses_open_once", "scope", "name", unique=True, postgresql_where=sa.text("released_at IS NULL")),
-    comment="Halts, by an operator or the breaker; scope all, channel or journey",
+    comment="Halts, by an operator or the breaker (without opened_act); scope all, channel or journey",
 )
 
 handoffs = sa.Table(

@@ -21,11 +21,11 @@ from ops.verify.findings import Finding
 from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
 
 _CHECKS: tuple[Check, ...] = (
-    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held_out, gate.echoed, gate.held, gate.quiet,
-    gate.windowed, gate.stated, gate.capped,
+    gate.erased, gate.exited, gate.consent, gate.reachable, gate.held_out, gate.echoed, gate.paused, gate.held,
+    gate.quiet, gate.windowed, gate.stated, gate.capped,
 )  # fmt: skip
 
-_NO_EXCUSE = ("erased", "exited", "consent_withdrawn", "suppressed")
+_NO_EXCUSE = ("erased", "exited", "consent_withdrawn", "suppressed", "paused")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class _Again:
         same_policy = claim.policy_version == self._rules.policy.version
         facts = self._facts_then(who, same_policy)
         ended_by = self._ended_by(run, claim.act)
-        situation = Situation(facts, ended_by, self._past[who])
+        halts = [halt.pause for halt in self._life.halts if halt.binds(claim.act)]
+        situation = Situation(facts, ended_by, self._past[who], pauses=halts)
         for check in _CHECKS:
             answer = check(claim.ask, situation, self._rules.policy)
             if not isinstance(answer, Passed) and (same_policy or _no_policy_excuses(answer)):
@@ -160,6 +161,8 @@ class _Again:
         event = ended_by if verdict.reason == "exited" else verdict.inputs.get("event")
         if event not in (None, claim.run_id):
             evidence["event"] = str(event)
+        if isinstance(verdict, Wait) and verdict.hold is not None:
+            evidence["hold"] = verdict.hold
         return Finding("forbidden", self._life.facts.contact_id, what, evidence)
 
     # Exits.

@@ -14,14 +14,14 @@ from contacts import store
 from contacts.claims import TOOK_A_SLOT
 from contacts.events import Identity
 from contacts.facts import addresses
-from contacts.gate import Ask
+from contacts.gate import Ask, Pause
 from contacts.relay import BLOCKED
 from contacts.routing import keys_named
 from contacts.specs import Card, Happening
-from contacts.tables import contacts, decisions, dispatches, events, inbox, runs, touches
+from contacts.tables import contacts, decisions, dispatches, events, inbox, pauses, runs, touches
 from ops.installation import Installation
 from ops.verify.findings import Finding
-from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored, TouchRow
+from ops.verify.rows import Claimed, Halted, Life, Merged, RunRow, Stored, TouchRow
 
 _PAGE = 200
 
@@ -82,6 +82,7 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
     pairs = sorted(set().union(*named.values()))
     keyed = await _runs(conn, sa.tuple_(runs.c.journey, runs.c.key).in_(pairs)) if pairs else []
     claims, let_out = await _claims(conn, ids)
+    halts = await _halts(conn)
     return [
         Life(
             facts=store.read_facts(documents[contact_id]),
@@ -93,6 +94,7 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
             namesakes=[
                 r for r in keyed if (r.journey, r.key or "") in named[contact_id] and r.contact_id != contact_id
             ],
+            halts=halts,
         )
         for contact_id in ids
     ]
@@ -193,6 +195,13 @@ async def _claims(
     for touch in touched.values():
         let_out[touch.whose].append(_touch(touch, times[touch.id]))
     return claims, let_out
+
+
+async def _halts(conn: AsyncConnection) -> list[Halted]:
+    """Halts that can be ordered with claims: not the breaker's, and none that was called or ended without a number."""
+    ended = sa.or_(pauses.c.released_at.is_(None), pauses.c.released_act.is_not(None))
+    rows = await conn.execute(sa.select(pauses).where(pauses.c.opened_act.is_not(None), ended).order_by(pauses.c.id))
+    return [Halted(row.opened_act, row.released_act, Pause(row.scope, row.name, row.reason, row.until)) for row in rows]
 
 
 def _touch(row: Any, claims: int) -> TouchRow:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from contacts.facts import Facts
-from contacts.gate import Ask
+from contacts.gate import Ask, Pause
 from contacts.specs import Happening
 
 
@@ -55,6 +55,19 @@ class Claimed:
     ask: Ask
     policy_version: str
     takes_slot: bool
+
+
+@dataclass(frozen=True)
+class Halted:
+    """A person called a halt; ``released_act`` is None while nobody has ended it."""
+
+    opened_act: int
+    released_act: int | None
+    pause: Pause
+
+    def binds(self, act: int) -> bool:
+        """Whether the claim of this number had to see it."""
+        return self.opened_act < act and (self.released_act is None or act < self.released_act)
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,7 @@ class Life:
         facts: As they are stored.
         runs: The contact's own.
         namesakes: Runs of other contacts with a journey and key that one of the contact's events names.
+        halts: Those that people called, of whatever, so everybody's.
     """
 
     facts: Facts
@@ -120,3 +134,4 @@ class Life:
     runs: Sequence[RunRow]
     touches: Sequence[TouchRow]
     namesakes: Sequence[RunRow] = ()
+    halts: Sequence[Halted] = ()

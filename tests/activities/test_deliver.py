@@ -435,7 +435,7 @@ async def test_a_rush_is_told_to_a_person_once_and_again_if_that_failed(
 
     what = f"journey/{house.run.journey}"
     async with house.engine.begin() as conn:
-        await pauses.call(conn, Pause("journey", house.run.journey, "9 entries"), by=pauses.BREAKER, now=MORNING)
+        await pauses.trip(conn, Pause("journey", house.run.journey, "9 entries"), figures={}, now=MORNING)
     told = Recording()
     for listener in (Deaf(), told, told):
         delivery = await attempt.run(replace(house.deliver, alert=listener).deliver, house.touch())

@@ -103,7 +103,7 @@ FIGURES = {"what": "entries", "count": 612, "usual": 3.4, "minutes": 10}
 def test_the_breakers_halt_is_told_with_its_figures_and_whether_a_person_knows(world: World) -> None:
     lives(world)
     halt = Pause("journey", "welcome", "612 entries where 3.4 are usual in 10 minutes")
-    world.within(lambda conn: pauses.call(conn, halt, by=pauses.BREAKER, now=ago(days=2), figures=FIGURES))
+    world.within(lambda conn: pauses.trip(conn, halt, now=ago(days=2), figures=FIGURES))
     world.asks("welcome", "welcome", at=noon() - timedelta(days=1))
     world.asks("welcome", "welcome_second", at=noon())
     (line,) = said("pauses", "list")

@@ -158,11 +158,11 @@ def changed(policy: Policy, **changes: Any) -> Policy:
     return policy.model_copy(update=changes)
 
 
-async def somebody_waits(engine: AsyncEngine) -> None:
-    """Returns once some connection of this database waits for another's lock."""
+async def somebody_waits(engine: AsyncEngine, number: int = 1) -> None:
+    """Returns once so many connections of this database wait for another's lock."""
     query = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     async with asyncio.timeout(30), engine.connect() as conn:
-        while not (await conn.execute(query)).scalar_one():
+        while (await conn.execute(query)).scalar_one() < number:
             await conn.rollback()

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.halts import ask_a_person
 from connectors.errors import TryAgain
-from contacts import pauses, tables
+from contacts import pauses, store, tables
 from contacts.claims import Claim, Gate
 from contacts.gate import Pause
 from contacts.intake import Intake
 from contacts.policy import Breaker, Policy
-from tests.contacts.support import START, a_run, an_ask, at, changed, claim, rows, someone, told
+from tests.contacts.support import START, a_run, an_ask, at, changed, claim, rows, somebody_waits, someone, told
 
 
 @pytest.fixture
@@ -110,6 +110,102 @@ async def test_the_end_reaches_every_open_run_that_waits_for_it_and_no_other(
     told = await rows(engine, tables.dispatches)
     assert {news.run_id for news in told} == set(runs[1:3])
     assert len({news.payload["id"] for news in told}) == 1
+
+
+# Halts and claims at the same moment
+
+
+async def nothing(*_: object, **__: object) -> None:
+    """Stands for the lock that claims share."""
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_nobody_reads_halted_while_a_claim_that_did_not_see_it_is_to_commit(
+    engine: AsyncEngine, intake: Intake, gate: Gate, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    who = await someone(intake)
+    run_id = await a_run(engine, who)
+    if not locked:
+        monkeypatch.setattr(pauses, "claiming", nothing)
+    async with engine.connect() as claiming:
+        assert (await claim(gate, claiming, an_ask("k"), run_id, who)).status == "claimed"
+        halting = asyncio.create_task(called(engine))
+        if locked:
+            await somebody_waits(engine)
+            assert not halting.done()
+        else:
+            assert await halting, "the operator is told so, and then it goes out"
+        await claiming.commit()
+    assert await halting
+    assert (await asked(engine, gate, run_id, who, "l")).hold == HALT.hold
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_a_claim_that_begins_while_a_halt_is_called_sees_it(
+    engine: AsyncEngine, intake: Intake, gate: Gate, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    who = await someone(intake)
+    run_id = await a_run(engine, who)
+    if not locked:
+        monkeypatch.setattr(pauses, "claiming", nothing)
+    async with engine.connect() as halting:
+        assert await pauses.call(halting, HALT, by="mia", now=START)
+        claiming = asyncio.create_task(asked(engine, gate, run_id, who, "k"))
+        if locked:
+            await somebody_waits(engine)
+        else:
+            await asyncio.wait([claiming])
+        await halting.commit()
+    assert (await claiming).status == ("waiting" if locked else "claimed")
+
+
+async def test_claims_do_not_wait_for_each_other(engine: AsyncEngine, intake: Intake, gate: Gate) -> None:
+    """Not even for the breaker of one of them."""
+    rules = Gate(changed(gate.policy, breaker=FEW.model_copy(update={"sends": 1})), "1")
+    runs = await crowd(engine, intake, 3)
+    await asked(engine, rules, *runs[0], "first")
+    async with engine.connect() as one, engine.connect() as other, asyncio.timeout(30):
+        assert (await claim(rules, one, an_ask("one", purpose="lifecycle"), *runs[1])).status == "claimed"
+        assert (await claim(rules, other, an_ask("other"), *runs[2])).hold == HALT.hold
+
+
+async def test_an_operator_who_calls_what_the_breaker_of_a_claim_calls_is_told_that_it_is_halted(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    """The breaker calls its halt inside a claim: it must not want for itself the lock that other claims share."""
+    rules = Gate(changed(gate.policy, breaker=FEW.model_copy(update={"sends": 1})), "1")
+    runs = await crowd(engine, intake, 3)
+    await asked(engine, rules, *runs[0], "first")
+    async with engine.connect() as one, engine.connect() as other, asyncio.timeout(30):
+        assert (await claim(rules, one, an_ask("one"), *runs[1])).hold == HALT.hold
+        halting = asyncio.create_task(called(engine))
+        await somebody_waits(engine)
+        # Two claims whose breakers call the same: the second waits for the first, and both share the lock.
+        claiming = asyncio.create_task(claim(rules, other, an_ask("other"), *runs[2]))
+        await somebody_waits(engine, 2)
+        await one.commit()
+        assert not await halting
+        assert (await claiming).hold == HALT.hold
+        await other.commit()
+
+
+async def test_an_event_whose_breaker_calls_the_same_halt_waits_for_nobody_who_waits_for_it(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    """The event has called it and wants another contact's row; the operator waits for the event, a claim for both."""
+    alice, bob = await someone(intake), await someone(intake, email="bob@example.com")
+    run_id = await a_run(engine, bob)
+    async with engine.connect() as recording, asyncio.timeout(30):
+        await store.lock(recording, alice)
+        await pauses.trip(recording, HALT, figures={}, now=START)
+        halting = asyncio.create_task(called(engine))
+        await somebody_waits(engine)
+        claiming = asyncio.create_task(asked(engine, gate, run_id, bob, "k"))
+        await somebody_waits(engine, 2)
+        await store.lock(recording, bob)
+        await recording.commit()
+        assert not await halting
+        assert (await claiming).hold == HALT.hold
 
 
 # The breaker
@@ -221,7 +317,7 @@ async def test_what_was_let_go_is_usual_from_then_on(engine: AsyncEngine, intake
     ]  # fmt: skip
     async with engine.begin() as conn:
         await conn.execute(sa.insert(tables.touches), usual)
-        await pauses.call(conn, HALT, by=pauses.BREAKER, now=at(-1))
+        await pauses.trip(conn, HALT, figures={}, now=at(-1))
         await pauses.end(conn, "journey", "course", by="mia", now=at(hours=-1))
     verdicts = [await asked(engine, guarded, run_id, who, f"k-{who}") for run_id, who in runs]
     assert [v.status for v in verdicts] == ["claimed"] * 5
@@ -272,7 +368,7 @@ class Pager:
 
 async def trip(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        await pauses.call(conn, HALT, by=pauses.BREAKER, now=START)
+        await pauses.trip(conn, HALT, figures={}, now=START)
 
 
 async def test_a_person_is_told_once_with_what_to_do(engine: AsyncEngine) -> None:

@@ -219,7 +219,7 @@ async def test_there_is_a_number_for_everything(engine: AsyncEngine, intake: Int
                 sa.cast(sa.literal("{}"), tables.inbox.c.headers.type), sa.literal(b""), sa.literal("parsed"),
             ),
         ))  # fmt: skip
-        await pauses.call(conn, Pause("journey", "course", "r"), by=pauses.BREAKER, now=at(0))
+        await pauses.trip(conn, Pause("journey", "course", "r"), figures={}, now=at(0))
         await pauses.call(conn, Pause("all", "", "r", at(0) + MINUTE), by="mia", now=at(0))
     found = await counted(engine, at(0) + 2 * MINUTE)
     assert found.runs == {"course": 1, "another": 1}
@@ -364,7 +364,7 @@ async def test_a_look_says_what_is_overdue_tells_it_and_that_it_has_looked(
 
 async def test_a_halt_of_the_breaker_is_told_though_nothing_goes_out(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        await pauses.call(conn, Pause("journey", "course", "a rush"), by=pauses.BREAKER, now=at(0))
+        await pauses.trip(conn, Pause("journey", "course", "a rush"), figures={}, now=at(0))
         await pauses.call(conn, Pause("all", "", "mine"), by="mia", now=at(0))
     recording = Recording()
     monitor = Monitor(engine, CLOCK, recording)

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from contacts import claims, gate, store, tables
+from contacts import breaker, claims, gate, pauses, store, tables
 from contacts import runs as runs_module
 from contacts.claims import Gate
 from contacts.clock import Clock
 from contacts.events import Event, event, identities
-from contacts.gate import Send
+from contacts.gate import Pause, Send
 from contacts.intake import Intake
 from contacts.policy import Cap, Policy, SendWindow
 from contacts.specs import Card, Purpose
@@ -298,6 +298,113 @@ async def test_a_consent_lasts_that_only_an_older_policy_made_of_a_form(
         assert await found(engine, now) == []
 
 
+# Halts
+
+HALT = Pause("journey", "course", "the copy is wrong")
+
+
+async def halt(engine: AsyncEngine, pause: Pause, now: datetime) -> None:
+    async with engine.begin() as conn:
+        assert await pauses.call(conn, pause, by="mia", now=now)
+
+
+async def let_go(engine: AsyncEngine, now: datetime) -> None:
+    async with engine.begin() as conn:
+        await pauses.end(conn, "journey", "course", by="mia", now=now)
+
+
+async def test_a_claim_under_a_halt_is_found_and_one_before_or_after_it_is_right(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    # The clocks say the opposite of the truth, and nobody asks them.
+    await take(engine, gate_, an_ask("before", at(3)), run_id, alice)
+    await halt(engine, HALT, at(1))
+    wrong = await take(engine, gate_, an_ask("under it", at(4)), run_id, alice)
+    await let_go(engine, at(2))
+    await take(engine, gate_, an_ask("after", at(1)), run_id, alice)
+    assert reasons(await found(engine, policy)) == [("forbidden", "paused")]
+    # No policy excuses it.
+    [finding] = await found(engine, changed(policy, version="of-today"))
+    assert (finding.evidence["touch"], finding.evidence["hold"]) == (wrong.touch_id, "pause:journey/course")
+
+
+@pytest.mark.parametrize(
+    "other", [Pause("journey", "another", "r"), Pause("channel", "sms", "r"), Pause("journey", "course", "r", at(2))]
+)
+async def test_a_halt_of_something_else_or_that_is_over_forbids_nothing(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None, other: Pause
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await halt(engine, other, at(1))
+    await take(engine, gate_, an_ask("k", at(2)), run_id, alice)
+    # The next one notes that the first has ended by itself.
+    await halt(engine, Pause("all", "", "r"), at(3))
+    assert await found(engine, policy) == []
+    await take(engine, gate_, an_ask("l", at(3)), run_id, alice)
+    assert reasons(await found(engine, policy)) == [("forbidden", "paused")]
+
+
+async def test_a_claim_under_a_halt_for_a_time_is_found_when_that_is_over(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    await halt(engine, replace(HALT, until=at(2)), at(1))
+    await take(engine, gate_, an_ask("under it", at(1)), run_id, alice)
+    await halt(engine, HALT, at(3))
+    assert reasons(await found(engine, policy)) == [("forbidden", "paused")]
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_a_claim_that_read_the_halts_before_one_was_called_has_its_number_before_it(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    has_read, go_on = asyncio.Event(), asyncio.Event()
+    real = breaker.sends
+
+    async def slow(*args: Any) -> Any:
+        has_read.set()
+        await go_on.wait()
+        return await real(*args)
+
+    monkeypatch.setattr(breaker, "sends", slow)
+    if not locked:
+        monkeypatch.setattr(pauses, "claiming", lambda _: asyncio.sleep(0))
+    claiming = asyncio.create_task(take(engine, gate_, an_ask("k", at(1)), run_id, alice))
+    await has_read.wait()
+    halting = asyncio.create_task(halt(engine, HALT, at(1)))
+    if locked:
+        await somebody_waits(engine)
+    else:
+        await halting
+    go_on.set()
+    assert (await claiming).status == "claimed"
+    await halting
+    assert reasons(await found(engine, policy)) == ([] if locked else [("forbidden", "paused")])
+
+
+async def test_halts_that_nothing_orders_with_claims_are_not_judged(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None
+) -> None:
+    """The breaker's, which claims of the same moment do not see; one from before halts were numbered, or ended so."""
+    alice = await someone(intake)
+    run_id = await a_run(engine, alice)
+    table = tables.pauses
+    async with engine.begin() as conn:
+        await pauses.trip(conn, HALT, figures={}, now=at(1))
+        await pauses.call(conn, Pause("channel", "email", "r"), by="mia", now=at(1))
+        await conn.execute(sa.update(table).where(table.c.scope == "channel").values(opened_act=None))
+        await pauses.call(conn, Pause("all", "", "r"), by="mia", now=at(1))
+        await conn.execute(sa.update(table).where(table.c.scope == "all").values(released_at=at(1)))
+    await take(engine, gate_, an_ask("k", at(2)), run_id, alice)
+    assert await found(engine, policy) == []
+
+
 # Merges
 
 
@@ -574,5 +681,5 @@ async def test_only_what_was_done_since_is_judged(
 def test_every_check_of_the_gate_is_asked_again_but_those_about_what_no_event_tells() -> None:
     from ops.verify import lives
 
-    # The touch's own validity, the halts of the day, when a mail was settled, and who else was waiting then.
-    assert set(gate.CHECKS) - set(lives._CHECKS) == {gate.expired, gate.paused, gate.tiered, gate.outranked}
+    # The touch's own validity, when a mail was settled, and who else was waiting then.
+    assert set(gate.CHECKS) - set(lives._CHECKS) == {gate.expired, gate.tiered, gate.outranked}

@@ -97,7 +97,7 @@ async def _schedule(client: Client) -> None:
 
 async def _facts(road: Road, monitor: Monitor) -> None:
     async with road.engine.begin() as conn:
-        await pauses.call(conn, Pause("journey", "nurture", "r"), by=pauses.BREAKER, now=road.clock.now())
+        await pauses.trip(conn, Pause("journey", "nurture", "r"), figures={}, now=road.clock.now())
         await pauses.call(conn, Pause("all", "", "r", road.clock.now()), by="Kim", now=road.clock.now())
         await chores.expect(conn, chores.SWEEP, timedelta(days=1), road.clock.now() - timedelta(days=2))
     kept = {"method": "POST", "url": "u", "headers": {}, "body": b"", "connector": "c", "status": "failed"}
