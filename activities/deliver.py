@@ -21,10 +21,10 @@ from connectors.errors import BadAddress, ConnectorError, NeverAgain, OptedOut, 
 from contacts import outages, store
 from contacts.claims import Claim, Gate
 from contacts.clock import Clock
-from contacts.events import event, identities
-from contacts.facts import Facts
+from contacts.events import Identity, event, identities, identity
+from contacts.facts import Facts, address_kind
 from contacts.gate import Ask
-from contacts.intake import Intake
+from contacts.intake import Intake, again_after_deadlock
 from contacts.specs import Purpose
 from templates.render import Declared, Rendered, TemplateError, render, versions
 
@@ -145,6 +145,7 @@ class Deliver:
             person = await store.known_as(conn, (await store.find(conn, run.contact_id)).contact_id)
         return await live.fetch(self.live_facts, needs, person)
 
+    @again_after_deadlock
     async def _claim(self, request: ask.DeliverRequest, wanted: Ask) -> Claim:
         run = request.run
         providers = await self._providers(wanted.candidates)
@@ -188,6 +189,7 @@ class Deliver:
         self, request: ask.DeliverRequest, claim: Claim, fetched: live.Fetched, time: RunTime
     ) -> ask.Delivery:
         sender = self._sender(claim)
+        await self._be_known_by_address(claim, time)
         try:
             rendered = self._render(request, claim, fetched)
             accepted = await sender.send(self._message(request, claim, rendered))
@@ -217,6 +219,16 @@ class Deliver:
         if fetched.outcomes:
             read["live"] = fetched.outcomes
         return await self._sent(claim, sender, accepted, time, **read)
+
+    async def _be_known_by_address(self, claim: Claim, time: RunTime) -> None:
+        """Whoever answers by the address of a message is its recipient, unless that is somebody else's already.
+
+        A number in a CRM names nobody before: it may be a switchboard's, and no text message ever went there.
+        """
+        address = _address(claim)
+        if address is not None:
+            async with self.engine.begin() as conn:
+                await store.be_known_by(conn, claim.facts.contact_id, address, time.now())
 
     async def _providers(self, channels: Sequence[str]) -> dict[str, str]:
         """By channel, who would carry a message now: the first, or who stands in for it while it is out."""
@@ -292,21 +304,30 @@ class Deliver:
     async def _suppress(self, claim: Claim, refusal: BadAddress, time: RunTime) -> None:
         """The provider refused the address itself: that is a bounce, whoever tells us first.
 
-        Where its owner had opted out there, it is their word: kept as one, a later word of theirs takes it back.
+        Where its owner had opted out there, it is their word: kept as one, of whoever is known by the address, a later
+        word of theirs takes it back.
         """
         now, channel = time.now(), claim.channel
         type, said = "message.bounced", {"address": claim.facts.address(channel), "permanent": True}
+        who = identities(("contact", claim.facts.contact_id))
         if isinstance(refusal, OptedOut):
+            if address := _address(claim):
+                who = (address,)
             type, said = "consent.withdrawn", {"purpose": "all", "evidence": f"{refusal.connector}: {refusal.reason}"}
         refused = event(
             type,
             source="perennial",
             source_id=f"refused/{claim.touch_id}",
             occurred_at=now,
-            identities=identities(("contact", claim.facts.contact_id)),
+            identities=who,
             data={"channel": channel, "reason": refusal.reason, **said},
         )
         await self.intake.record(refused, now)
+
+
+def _address(claim: Claim) -> Identity | None:
+    """The address a touch goes to, as the identity it is."""
+    return identity(address_kind(claim.channel), claim.facts.address(claim.channel))
 
 
 def _by_post(channel: str, facts: Facts) -> dict[str, str]:
