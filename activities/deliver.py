@@ -21,10 +21,10 @@ from connectors.errors import BadAddress, ConnectorError, NeverAgain, OptedOut, 
 from contacts import outages, store
 from contacts.claims import Claim, Gate
 from contacts.clock import Clock
-from contacts.events import event, identities
-from contacts.facts import Facts
+from contacts.events import Identity, event, identities, identity
+from contacts.facts import Facts, address_kind
 from contacts.gate import Ask
-from contacts.intake import Intake
+from contacts.intake import Intake, again_after_deadlock
 from contacts.specs import Purpose
 from templates.render import Declared, Rendered, TemplateError, render, versions
 
@@ -154,6 +154,7 @@ class Deliver:
             person = await store.known_as(conn, (await store.find(conn, run.contact_id)).contact_id)
         return await live.fetch(self.live_facts, needs, person)
 
+    @again_after_deadlock
     async def _claim(self, request: ask.DeliverRequest, wanted: Ask) -> Claim:
         run = request.run
         providers = await self._providers(wanted.candidates)
@@ -212,7 +213,7 @@ class Deliver:
         try:
             rendered = self._render(request, claim, fetched)
             if first:
-                await self._keep(claim, rendered, fetched)
+                await self._keep(claim, rendered, fetched, time)
             accepted = await sender.send(self._message(request, claim, rendered))
         except (TryAgain, TemplateError) as error:
             async with self.engine.begin() as conn:
@@ -236,8 +237,12 @@ class Deliver:
             return await self._settle(claim, "unknown", error.reason, time)
         return await self._sent(claim, sender, accepted, time)
 
-    async def _keep(self, claim: Claim, rendered: Rendered, fetched: live.Fetched) -> None:
-        """What the contact may read from now on, kept before the call: it may be all that is ever known of it."""
+    async def _keep(self, claim: Claim, rendered: Rendered, fetched: live.Fetched, time: RunTime) -> None:
+        """What must be known before the call: what it says, which may be all that is ever known, and who may answer.
+
+        Whoever answers by the address of a message is its recipient, unless that is somebody else's already. A number
+        in a CRM names nobody before: it may be a switchboard's, and no text message ever went there.
+        """
         says: dict[str, Any] = {
             "subject": rendered.subject,
             "body": rendered.text,
@@ -245,7 +250,10 @@ class Deliver:
         }
         if fetched.outcomes:
             says["live"] = fetched.outcomes
+        address = _address(claim)
         async with self.engine.begin() as conn:
+            if address is not None:
+                await store.be_known_by(conn, claim.facts.contact_id, address, time.now())
             await self.gate.note(conn, claim.touch_id, **says)
 
     async def _providers(self, channels: Sequence[str]) -> dict[str, str]:
@@ -322,21 +330,30 @@ class Deliver:
     async def _suppress(self, claim: Claim, refusal: BadAddress, time: RunTime) -> None:
         """The provider refused the address itself: that is a bounce, whoever tells us first.
 
-        Where its owner had opted out there, it is their word: kept as one, a later word of theirs takes it back.
+        Where its owner had opted out there, it is their word: kept as one, of whoever is known by the address, a later
+        word of theirs takes it back.
         """
         now, channel = time.now(), claim.channel
         type, said = "message.bounced", {"address": claim.facts.address(channel), "permanent": True}
+        who = identities(("contact", claim.facts.contact_id))
         if isinstance(refusal, OptedOut):
+            if address := _address(claim):
+                who = (address,)
             type, said = "consent.withdrawn", {"purpose": "all", "evidence": f"{refusal.connector}: {refusal.reason}"}
         refused = event(
             type,
             source="perennial",
             source_id=f"refused/{claim.touch_id}",
             occurred_at=now,
-            identities=identities(("contact", claim.facts.contact_id)),
+            identities=who,
             data={"channel": channel, "reason": refusal.reason, **said},
         )
         await self.intake.record(refused, now)
+
+
+def _address(claim: Claim) -> Identity | None:
+    """The address a touch goes to, as the identity it is."""
+    return identity(address_kind(claim.channel), claim.facts.address(claim.channel))
 
 
 def _by_post(channel: str, facts: Facts) -> dict[str, str]:
@@ -346,7 +363,7 @@ def _by_post(channel: str, facts: Facts) -> dict[str, str]:
     name = facts.get("name") or " ".join(filter(None, (facts.get("first_name"), facts.get("last_name"))))
     known = {"name": name} if name else {}
     if place := facts.get("postal_address"):
-        phone = {"phone": facts.get("phone")} if facts.get("phone") else {}
+        phone = {"phone": facts.telephone} if facts.telephone else {}
         known["address"] = json.dumps({**known, **phone, **place})
     return known
 

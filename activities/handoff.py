@@ -141,7 +141,7 @@ class HandOff:
             email=email,
             first_name=facts.get("first_name"),
             last_name=facts.get("last_name"),
-            phone=facts.get("phone"),
+            phone=facts.telephone,
             company=facts.get("company"),
         )
         crm_id = await call(self.crm.upsert(person))

@@ -333,7 +333,7 @@ class _Given:
         return granted
 
     def _profile(self, traits: Mapping[str, Any]) -> dict[str, Any]:
-        """Traits under our names. What cannot be reached is left out, so that nobody tries to write to it."""
+        """Traits under our names. What cannot be reached is said to be so; the event keeps it as it was given."""
         profile = dict(traits)
         for ours, theirs in (("first_name", "firstName"), ("last_name", "lastName")):
             if theirs in profile:
@@ -349,12 +349,7 @@ class _Given:
             if profile.get(name) is None:
                 profile[name] = self._call.context.get(name)
         for kind in ("email", "phone"):
-            if profile.get(kind) in (None, ""):
-                profile.pop(kind, None)
-            elif known := identity(kind, profile[kind]):
-                profile[kind] = known.value
-            else:
-                del profile[kind]
+            if profile.get(kind) not in (None, "") and identity(kind, profile[kind]) is None:
                 self.unusable.append(f"traits.{kind}: {_UNREACHABLE[kind]}")
         for name in ("postal_address", "topics", "frequency", "preferred_channel"):
             try:

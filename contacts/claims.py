@@ -4,7 +4,7 @@ A claim is a row that is unique by the touch's key. Whoever wants to call a prov
 an event acknowledged before the claim is always seen, and a second attempt always finds the first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import breaker, gate, journal, pauses, store
 from contacts.channels import Choice, choose
-from contacts.facts import Facts, mailed
+from contacts.events import identity
+from contacts.facts import Facts, address_kind, mailed
 from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait, Waiting
 from contacts.policy import Policy
 from contacts.tables import decisions, runs, touches
@@ -40,6 +41,10 @@ _MAY_BECOME: dict[Status, tuple[Status, ...]] = {
     "unknown": ("claimed", "waiting"),
     "failed": ("claimed", "waiting"),
 }
+
+
+Read = Callable[[AsyncConnection, str], Awaitable[Facts]]
+"""How a contact's facts are read: ``store.lock``, where no word of theirs may come in before the claim, or not."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class Gate:
         existing = await self._touch(conn, ask)
         if existing is not None and existing.status in SETTLED:
             return Claim(touch_id, existing.status, existing.channel, facts, existing.reason)
-        situation = await self._situation(conn, ask, facts, run_id)
+        situation = await self._situation(conn, ask, facts, run_id, store.lock)
         choice = await self._choice(conn, ask, situation, existing)
         ask = self._chosen(ask, choice)
         verdict = gate.decide(ask, situation, self.policy)
@@ -220,14 +225,29 @@ class Gate:
             return gate.decide(ask, replace(situation, pauses=await pauses.in_force(conn)), self.policy)
         return Send({**verdict.inputs, "rush": {"in_window": rush.count, "allowed": rush.allowed}})
 
-    async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
+    async def _situation(
+        self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str, read: Read = store.find
+    ) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
-        return await self._around(conn, ask, facts, ended_by)
+        return await self._around(conn, ask, facts, ended_by, read)
 
-    async def _around(self, conn: AsyncConnection, ask: Ask, facts: Facts, ended_by: str | None) -> Situation:
+    async def _around(
+        self, conn: AsyncConnection, ask: Ask, facts: Facts, ended_by: str | None, read: Read = store.find
+    ) -> Situation:
+        namesakes = await self._namesakes(conn, ask, facts, read)
         past, waiting = await self._past(conn, ask, facts), await self._waiting(conn, facts)
-        return Situation(facts, ended_by, past, waiting, await pauses.in_force(conn))
+        return Situation(facts, ended_by, past, waiting, await pauses.in_force(conn), namesakes)
+
+    async def _namesakes(self, conn: AsyncConnection, ask: Ask, facts: Facts, read: Read) -> dict[str, Facts]:
+        addresses = {c: identity(address_kind(c), facts.address(c)) for c in ask.candidates}
+        owners = await store.owners(conn, [address for address in addresses.values() if address is not None])
+        others = {id: await read(conn, id) for id in sorted({*owners.values()} - {facts.contact_id})}
+        return {
+            channel: others[owners[address]]
+            for channel, address in addresses.items()
+            if address in owners and owners[address] in others
+        }
 
     async def _waiting(self, conn: AsyncConnection, facts: Facts) -> list[Waiting]:
         """The contact's touches that wait for their time. One that waits for a hold takes no slot from anybody."""

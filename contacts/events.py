@@ -205,6 +205,9 @@ class ContactData(_Data):
     """``contact.identified`` and ``contact.updated``: traits as the sender knows them.
 
     Attributes:
+        email, phone: The same as the identity they are, so that what is written to is what the contact is known by.
+        email_as_given, phone_as_given: What a sender has there that nobody can write to, such as a number without its
+            country. A profile field of a vendor's is free text, and one that is none costs nothing else.
         topics: What the contact wants to hear about; none at all means that they leave it to us.
         frequency: How often at most; the policy says what it means.
         preferred_channel: Where they would rather hear from us; ``any`` takes back an earlier wish.
@@ -212,6 +215,8 @@ class ContactData(_Data):
 
     email: str | None = None
     phone: str | None = None
+    email_as_given: str | None = None
+    phone_as_given: str | None = None
     first_name: str | None = None
     last_name: str | None = None
     name: str | None = None
@@ -224,6 +229,20 @@ class ContactData(_Data):
     preferred_channel: (
         Literal["email", "sms", "social", "chat", "call", "note", "gift", "mail", "push", "any"] | None
     ) = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reachable(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        known = dict(data)
+        for kind in ("email", "phone"):
+            text = str(given).strip() if (given := known.pop(kind, None)) is not None else ""
+            if address := identity(kind, text):
+                known[kind] = address.value
+            elif text:
+                known[f"{kind}_as_given"] = text
+        return known
 
 
 class PauseData(_Data):

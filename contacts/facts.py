@@ -24,8 +24,8 @@ CHANNELS: tuple[Channel, ...] = get_args(Channel)
 MARKETING: tuple[Purpose, ...] = ("promotional", "lifecycle")
 
 PROFILE_FIELDS = (
-    "email", "phone", "first_name", "last_name", "name", "company", "timezone", "locale",
-    "postal_address", "topics", "frequency", "preferred_channel",
+    "email", "phone", "email_as_given", "phone_as_given", "first_name", "last_name", "name", "company", "timezone",
+    "locale", "postal_address", "topics", "frequency", "preferred_channel",
 )  # fmt: skip
 
 
@@ -223,6 +223,12 @@ class Facts:
         """Where the contact is reached on a channel."""
         value = self.get(address_kind(channel))
         return None if value is None else str(value)
+
+    @property
+    def telephone(self) -> str | None:
+        """The number for a person to read and call, which may lack its country; no message goes out by it."""
+        number = self.get("phone") or self.get("phone_as_given")
+        return None if number is None else str(number)
 
     def consent(self, channel: str, purpose: Purpose) -> Consent | None:
         """The contact's word on a channel and purpose, if there is one."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from contacts import hours
 from contacts.engagement import silent_since, tier
-from contacts.facts import CHANNELS, Facts, address_kind
+from contacts.facts import CHANNELS, Consent, Facts, address_kind
 from contacts.policy import Cap, Experiment, Policy, Role
 from contacts.specs import Purpose
 
@@ -114,6 +114,8 @@ class Situation:
         past: The contact's touches inside the longest window any cap looks at.
         waiting: The contact's other touches that wait.
         pauses: The halts in force.
+        namesakes: By channel, who is known by the contact's address there, where that is another contact: several
+            records may have one phone, and whoever answers by it answers for all.
     """
 
     facts: Facts
@@ -121,6 +123,7 @@ class Situation:
     past: Sequence[Past] = ()
     waiting: Sequence[Waiting] = ()
     pauses: Sequence[Pause] = ()
+    namesakes: Mapping[str, Facts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,16 +200,22 @@ def expired(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
 
 
 def consent(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
-    """The contact allowed this purpose on this channel, where the policy asks for that."""
+    """The contact allowed this purpose on this channel, where the policy asks for that, and no namesake refused it."""
     word = situation.facts.consent(ask.channel, ask.purpose)
     required = ask.purpose in policy.consent.required and ask.channel in policy.consent.channels
-    if word is None:
-        missing = Drop("no_consent", {"channel": ask.channel, "purpose": ask.purpose})
-        return missing if required else Passed({"consent": None})
-    said = {"at": word.at.isoformat(), "event": word.event_id}
-    if not word.granted:
-        return Drop("consent_withdrawn", said)
-    return Passed({"consent": {**said, "implied": word.implied}})
+    if word is None and required:
+        return Drop("no_consent", {"channel": ask.channel, "purpose": ask.purpose})
+    if word is not None and not word.granted:
+        return Drop("consent_withdrawn", _said(word))
+    namesake = situation.namesakes.get(ask.channel)
+    theirs = namesake.consent(ask.channel, ask.purpose) if namesake is not None else None
+    if namesake is not None and theirs is not None and not theirs.granted:
+        return Drop("consent_withdrawn", {**_said(theirs), "by": namesake.contact_id})
+    return Passed({"consent": {**_said(word), "implied": word.implied} if word is not None else None})
+
+
+def _said(word: Consent) -> dict[str, Any]:
+    return {"at": word.at.isoformat(), "event": word.event_id}
 
 
 def reachable(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
@@ -214,9 +223,11 @@ def reachable(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
     address = situation.facts.address(ask.channel)
     if address is None:
         return Drop("no_address", {"channel": ask.channel})
-    suppression = situation.facts.suppression(ask.channel, address)
-    if suppression is not None:
-        return Drop("suppressed", {"because": suppression.reason, "event": suppression.event_id})
+    namesake = situation.namesakes.get(ask.channel)
+    for known in (situation.facts, *([namesake] if namesake is not None else [])):
+        suppression = known.suppression(ask.channel, address)
+        if suppression is not None:
+            return Drop("suppressed", {"because": suppression.reason, "event": suppression.event_id})
     # Which address it was is told by the event; the address itself has no place in a decision.
     kind = address_kind(ask.channel)
     return Passed({"address": {"kind": kind, "event": situation.facts.profile[kind].event_id}})

@@ -14,7 +14,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from contacts import approvals, breaker, handoffs, journal, runs, segments, store, tellings
 from contacts import facts as facts_module
-from contacts.events import Event, InvalidEvent, event, identities
+from contacts.events import Event, Identity, InvalidEvent, event, identities
 from contacts.facts import Facts, address_kind
 from contacts.lifecycle import standing
 from contacts.policy import Policy
@@ -137,6 +137,7 @@ class Intake:
         once = sa.and_(events.c.source == event.source, events.c.source_id == event.source_id)
         if (await conn.execute(sa.select(events.c.id).where(once))).first() is not None:
             raise _Repeat
+        named_by = event.identities
         event = await _with_recipient(conn, event)
         facts = await store.identify(
             conn,
@@ -146,7 +147,8 @@ class Intake:
             now=now,
             half_life=timedelta(days=self.policy.score.half_life_days),
         )
-        happened = await approvals.judged(conn, facts.contact_id, event.type, _with_address(event, facts), now)
+        filled = _with_address(event, named_by, facts)
+        happened = await approvals.judged(conn, facts.contact_id, event.type, filled, now)
         event_id = str(uuid4())
         stored = await conn.execute(
             insert(events)
@@ -275,23 +277,28 @@ def _moves(before: Facts, after: Facts, because: str, now: datetime) -> list[Eve
 
 
 async def _with_recipient(conn: AsyncConnection, event: Event) -> Event:
-    """An event about a message that names nobody is of whoever the message went to."""
-    if event.identities:
-        return event
+    """An event about a message is of whoever the message went to, whatever else it names.
+
+    A mail is passed on, and a phone is several people's: what it names makes nobody one with the recipient, nor the
+    recipient's. It is kept where it says no more than is known: some of it is the recipient's, and none is another's.
+    """
     data = event.data
     message = data.get("provider_id") or data.get("message_id")
     touch = await store.recipient(conn, event.source, data.get("touch"), message)
     if touch is None:
         return event
-    whose = identities(("contact", touch.contact_id))
+    named = [i for i in event.identities if i.kind != "contact"]
+    known = set((await store.owners(conn, named)).values())
+    theirs = named if known == {touch.contact_id} else ()
+    whose = (*identities(("contact", touch.contact_id)), *theirs)
     return event.model_copy(update={"identities": whose, "data": {**data, "touch": touch.key}})
 
 
-def _with_address(event: Event, facts: Facts) -> dict[str, Any]:
+def _with_address(event: Event, named_by: Sequence[Identity], facts: Facts) -> dict[str, Any]:
     """The event's data; a bounce or complaint that names no address means the one we use as it comes."""
     if event.type not in ("message.bounced", "message.complained") or event.data.get("address"):
         return event.data
     channel = str(event.data.get("channel", "email"))
-    named = (i.value for i in event.identities if i.kind == address_kind(channel))
+    named = (i.value for i in named_by if i.kind == address_kind(channel))
     address = next(named, None) or facts.address(channel)
     return event.data if address is None else {**event.data, "address": address}

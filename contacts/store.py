@@ -103,6 +103,28 @@ async def known_as(conn: AsyncConnection, contact_id: str) -> list[Identity]:
     return [Identity(*row) for row in await conn.execute(mine.order_by(identities.c.since, identities.c.value))]
 
 
+async def owners(conn: AsyncConnection, given: Sequence[Identity]) -> dict[Identity, str]:
+    """The ids of those who are known by some of these identities."""
+    if not given:
+        return {}
+    pairs = sa.tuple_(identities.c.kind, identities.c.value).in_([(i.kind, i.value) for i in given])
+    found = await conn.execute(sa.select(identities.c.kind, identities.c.value, identities.c.contact_id).where(pairs))
+    return {Identity(row.kind, row.value): row.contact_id for row in found}
+
+
+async def be_known_by(conn: AsyncConnection, contact_id: str, given: Identity, now: datetime) -> None:
+    """From now on the identity names this contact, unless it names somebody already.
+
+    The caller holds no contact's row: as in ``identify``, the name is locked first.
+    """
+    if await owners(conn, [given]):
+        return
+    await lock_names(conn, [f"{given.kind}:{given.value}"])
+    kept = (await lock(conn, contact_id)).contact_id
+    row = {"kind": given.kind, "value": given.value, "contact_id": kept, "since": now}
+    await conn.execute(insert(identities).values(row).on_conflict_do_nothing())
+
+
 async def recipient(conn: AsyncConnection, provider: str, touch: object, message: object) -> Any | None:
     """The touch a provider speaks of, with its ``key`` and ``contact_id``; None where it has sent none such.
 
@@ -174,9 +196,7 @@ async def _lock_all(conn: AsyncConnection, resolution: Resolution) -> bool:
 
 
 async def _owners(conn: AsyncConnection, given: Sequence[Identity]) -> dict[Identity, Owner]:
-    pairs = sa.tuple_(identities.c.kind, identities.c.value).in_([(i.kind, i.value) for i in given])
-    found = await conn.execute(sa.select(identities.c.kind, identities.c.value, identities.c.contact_id).where(pairs))
-    owner_of = {Identity(row.kind, row.value): row.contact_id for row in found}
+    owner_of = await owners(conn, given)
     for named in (i for i in given if i.kind == "contact"):
         try:
             owner_of[named] = (await find(conn, named.value)).contact_id
@@ -192,8 +212,8 @@ async def _owners(conn: AsyncConnection, given: Sequence[Identity]) -> dict[Iden
         .group_by(contacts.c.id, contacts.c.created_at)
         .order_by(contacts.c.created_at, contacts.c.id)
     )
-    owners = {row.id: Owner(row.id, frozenset(row.kinds), n) for n, row in enumerate(rows)}
-    return {identity: owners[contact_id] for identity, contact_id in owner_of.items()}
+    known = {row.id: Owner(row.id, frozenset(row.kinds), n) for n, row in enumerate(rows)}
+    return {identity: known[contact_id] for identity, contact_id in owner_of.items()}
 
 
 async def _absorb(

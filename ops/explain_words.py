@@ -57,7 +57,8 @@ def details(reason: str | None, inputs: Mapping[str, Any]) -> str | None:
         case "exited":
             return f"The run's outcome: {inputs.get('by')}."
         case "consent_withdrawn":
-            return f"They said so on {_moment(inputs.get('at'))}."
+            who = "Another contact with the same address" if "by" in inputs else "They"
+            return f"{who} said so on {_moment(inputs.get('at'))}."
         case "suppressed":
             because = {"bounced": "It bounced for good.", "complained": "Its owner complained."}
             return because.get(str(inputs.get("because")))

@@ -36,6 +36,15 @@ async def test_tells_the_crm_and_the_owner(house: House, attempt: ActivityEnviro
     assert (line["told_after_seconds"], line["in_time"]) == (600, True)
 
 
+async def test_a_number_without_its_country_is_there_for_the_person_who_calls(
+    house: House, attempt: ActivityEnvironment
+) -> None:
+    await house.tell("contact.updated", phone="030 901820")
+    await attempt.run(house.hand_off.hand_off, asked(house))
+    [upserted] = house.calls(Upserted)
+    assert upserted.person.phone == "030 901820"
+
+
 async def test_told_late_says_so(house: House, attempt: ActivityEnvironment, frozen: None) -> None:
     late = replace(asked(house), because_at=MORNING - timedelta(minutes=31))
     await attempt.run(house.hand_off.hand_off, late)

@@ -128,7 +128,7 @@ def only(type: str, **fields: str) -> Event:
     return event
 
 
-TRAITS = {"email": "Zoe@example.com", "first_name": "Zoë", "phone": "+49 30 901820", "tags": "vip, trial"}
+TRAITS = {"email": EMAIL, "first_name": "Zoë", "phone": "+4930901820", "tags": "vip, trial"}
 
 
 @pytest.mark.parametrize("type", ["update", "contact_add"])

@@ -237,7 +237,7 @@ def test_a_new_contact() -> None:
     assert (event.type, event.source, event.source_id) == ("contact.identified", "gohighlevel", "created:con1")
     assert event.occurred_at == datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
     assert event.data == {
-        "email": "Alice@Example.com",
+        "email": "alice@example.com",
         "phone": "+4930901820",
         "first_name": "Alice",
         "last_name": "Ash",

@@ -222,7 +222,8 @@ def test_every_attempt_is_the_same_event_and_every_change_another() -> None:
     [
         ("firstname", "Zoë", {"first_name": "Zoë"}),
         ("lastname", "Ash", {"last_name": "Ash"}),
-        ("phone", "030 901820", {"phone": "030 901820"}),
+        ("phone", "+49 30 901820", {"phone": "+4930901820"}),
+        ("phone", "030 901820", {"phone_as_given": "030 901820"}),
         ("company", "Ash Ltd", {"company": "Ash Ltd"}),
         ("lifecyclestage", "lead", {"lifecyclestage": "lead"}),
         ("hs_lead_status", "OPEN", {"hs_lead_status": "OPEN"}),

@@ -207,10 +207,10 @@ class TestIdentify:
         context = {"consent": {"categoryPreferences": {"advertising": True}}}
         assert [e.type for e in read("identify", userId="1", context=context).events] == ["contact.identified"]
 
-    def test_what_cannot_be_reached_is_left_out_and_reported(self) -> None:
+    def test_what_cannot_be_reached_is_no_address_and_reported(self) -> None:
         reading = read("identify", userId="1", traits={"email": "alice@", "phone": "030 901820", "name": "Alice"})
         [event] = reading.events
-        assert event.data == {"name": "Alice"}
+        assert event.data == {"name": "Alice", "email_as_given": "alice@", "phone_as_given": "030 901820"}
         assert event.identities == (Identity("user", "1"),)
         assert [p.reason.partition(":")[0] for p in reading.remarks] == ["traits.email", "traits.phone"]
 

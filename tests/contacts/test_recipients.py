@@ -1,4 +1,4 @@
-"""An event about a message that names nobody is of whoever the message went to, if its own provider says it."""
+"""An event about a message is of whoever the message went to, if its own provider says it, whoever else it names."""
 
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from contacts import tables
 from contacts.events import Event, InvalidEvent, NamesNobody, event, identities
 from contacts.intake import Intake
-from tests.contacts.support import START, a_run, at, facts_of, rows, someone
+from tests.contacts.support import START, a_run, at, facts_of, rows, someone, told
 
 KEY = "3c1d/greet/1"
 
@@ -82,11 +82,59 @@ async def test_nobody_else_can_say_so_and_of_no_other_message(
     assert all(row.source == "tests" for row in await rows(engine, tables.events))
 
 
-async def test_whoever_is_named_is_meant(intake: Intake, contact_id: str) -> None:
+def naming(event: Event, **who: str) -> Event:
+    return event.model_copy(update={"identities": identities(*who.items())})
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"email": "bob@example.com"},
+        {"email": "bob@example.com", "phone": "+4930901820"},
+        {"email": "alice@example.com", "user": "bob"},
+        {"email": "carol@example.com"},
+    ],
+)
+async def test_it_is_the_recipients_whoever_it_names(
+    engine: AsyncEngine, intake: Intake, contact_id: str, who: dict[str, str]
+) -> None:
+    bob = await intake.remember(told("contact.updated", who={"email": "bob@example.com", "user": "bob"}), at(0))
+    receipt = await intake.record(naming(said(touch=KEY), **who), at(1))
+    assert receipt.contact_id == contact_id
+    known_by = await rows(engine, tables.identities, tables.identities.c.contact_id == contact_id)
+    assert [(row.kind, row.value) for row in known_by] == [("email", "alice@example.com")]
+    assert (await facts_of(engine)).address("email") == "alice@example.com"
+    assert all(row.merged_into is None for row in await rows(engine, tables.contacts))
+    assert bob.contact_id != contact_id
+
+
+async def test_nor_by_an_id_of_ours(engine: AsyncEngine, intake: Intake, contact_id: str) -> None:
+    bob = await someone(intake, email="bob@example.com")
+    receipt = await intake.record(naming(said(touch=KEY), contact=bob, email="alice@example.com"), at(1))
+    assert receipt.contact_id == contact_id
+    assert all(row.merged_into is None for row in await rows(engine, tables.contacts))
+
+
+async def test_what_the_recipient_is_known_by_besides_is_learnt(
+    engine: AsyncEngine, intake: Intake, contact_id: str
+) -> None:
+    known = naming(said(touch=KEY), email="alice@example.com", customerio="cio_1")
+    assert (await intake.record(known, at(1))).contact_id == contact_id
+    assert (
+        await intake.record(told("page.viewed", who={"customerio": "cio_1"}, page="x"), at(1))
+    ).contact_id == contact_id
+
+
+async def test_one_of_no_message_of_ours_is_of_whom_it_names(intake: Intake, contact_id: str) -> None:
     other = await someone(intake, email="bob@example.com")
-    bob = identities(("email", "bob@example.com"))
-    receipt = await intake.record(said(touch=KEY).model_copy(update={"identities": bob}), at(1))
+    receipt = await intake.record(naming(said(touch="another", message_id="m-1"), email="bob@example.com"), at(1))
     assert receipt.contact_id == other
+
+
+async def test_a_bounce_is_of_the_address_it_names(engine: AsyncEngine, intake: Intake, contact_id: str) -> None:
+    await intake.record(naming(said("message.bounced", touch=KEY, permanent=True), email="old@example.com"), at(1))
+    facts = await facts_of(engine)
+    assert facts.suppression("gift", "old@example.com") and not facts.suppression("gift", "alice@example.com")
 
 
 async def test_a_bounce_is_of_the_recipients_address(engine: AsyncEngine, intake: Intake, contact_id: str) -> None:
