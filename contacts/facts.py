@@ -435,7 +435,7 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.", "hold.", "segment.", "broadcast.", "consent.", "message.",
+    "handoff.", "hold.", "segment.", "broadcast.", "consent.", "message.", "payment.",
     "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
 )  # fmt: skip
 
