@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import AwareDatetime, Field, HttpUrl, SecretStr
+from pydantic import AwareDatetime, Field, HttpUrl, SecretStr, StringConstraints
 from pydantic_core import from_json, to_json
 from pydantic_settings import SettingsConfigDict
 
@@ -140,8 +140,8 @@ class Stripe:
             return None
         invoice = page.data[0]
         return {
-            "value": invoice.amount_remaining,
-            "currency": (invoice.currency or "").upper() or None,
+            "value": stripe_events.minor(invoice.amount_remaining, invoice.currency),
+            "currency": invoice.currency,
             "card_url": invoice.hosted_invoice_url,
             "retry_at": invoice.next_payment_attempt.isoformat() if invoice.next_payment_attempt else None,
         }
@@ -203,7 +203,7 @@ class _Customers(Body):
 
 class _OpenInvoice(Body):
     amount_remaining: int | None = None
-    currency: str | None = None
+    currency: Annotated[str, StringConstraints(to_upper=True)] | None = None
     next_payment_attempt: AwareDatetime | None = None
     hosted_invoice_url: str | None = None
 

@@ -41,6 +41,21 @@ class Customer(Body):
     deleted: bool = False
 
 
+def minor(amount: int | None, currency: str | None) -> int | None:
+    """An amount of Stripe's in the currency's minor units by ISO 4217.
+
+    >>> minor(4900, "EUR"), minor(50000, "ISK"), minor(500, "MGA")
+    (4900, 500, 50000)
+    """
+    match currency:
+        case "ISK" | "UGX" if amount is not None:
+            # They have no smaller unit any more, and amounts still come with two zeros.
+            return amount // 100
+        case "MGA" if amount is not None:
+            return amount * 100
+    return amount
+
+
 def _id_of(value: Any) -> Any:
     return value.get("id") if isinstance(value, dict) else value
 
@@ -107,10 +122,17 @@ class _Object(Body):
             *more,
         )
 
+    def minor(self, amount: int | None) -> int | None:
+        """An amount of the object's, in minor units of its currency."""
+        return minor(amount, self.currency)
+
 
 class _Reachable(Body):
     email: str | None = None
     phone: str | None = None
+
+
+_Billing = Annotated[_Reachable, BeforeValidator(lambda value: value or {})]
 
 
 class _Line(Body):
@@ -165,9 +187,11 @@ class _Session(_Object):
     def money(self) -> dict[str, Any]:
         lines = self.line_items.data if self.line_items else []
         return {
-            "value": self.amount_total,
+            "value": self.minor(self.amount_total),
             "currency": self.currency,
-            "items": [{"name": n.description, "quantity": n.quantity, "value": n.amount_total} for n in lines],
+            "items": [
+                {"name": n.description, "quantity": n.quantity, "value": self.minor(n.amount_total)} for n in lines
+            ],
         }
 
 
@@ -234,7 +258,7 @@ class _Subscription(_Object):
             "subscription_id": self.id,
             "status": self.status,
             "plan": next((i.price.nickname for i in self.items.data if i.price and i.price.nickname), None),
-            "value": value,
+            "value": self.minor(value),
             "currency": self.currency,
             "period_end": _text(end),
             "renews_on": _renews_on(start, end),
@@ -330,11 +354,31 @@ class _Invoice(_Object):
 
 
 class _Charge(_Object):
-    amount_refunded: int
-    refunded: bool = False
+    amount: int | None = None
     payment_intent: Ref = None
     receipt_email: str | None = None
-    billing_details: _Reachable | None = None
+    billing_details: _Billing = _Reachable()
+
+    def payer(self) -> tuple[Identity, ...]:
+        named, billing = self.who(), self.billing_details
+        if any(i.kind != "anonymous" for i in named):
+            # The bill may go to an accountant and the receipt to an assistant: that makes them nobody else.
+            return named
+        return self.who(("email", billing.email), ("email", self.receipt_email), ("phone", billing.phone))
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "charge": self.id,
+            "payment_intent": self.payment_intent,
+            "currency": self.currency,
+            "email": self.billing_details.email or self.receipt_email,
+            "phone": self.billing_details.phone,
+        }
+
+
+class _RefundedCharge(_Charge):
+    amount_refunded: int
+    refunded: bool = False
 
 
 class _Refund(_Object):
@@ -391,7 +435,7 @@ class _Card(_Object):
 
 class _Method(_Object):
     card: dict[str, Any] | None = None
-    billing_details: _Reachable | None = None
+    billing_details: _Billing = _Reachable()
 
 
 def _completed(notice: _Notice) -> list[Event]:
@@ -514,7 +558,7 @@ def _trial_ending(notice: _Notice) -> list[Event]:
 
 def _invoice_paid(notice: _Notice) -> list[Event]:
     invoice = _Invoice.model_validate(notice.data.object)
-    facts = {**invoice.facts(), "value": invoice.amount_paid}
+    facts = {**invoice.facts(), "value": invoice.minor(invoice.amount_paid)}
     events = [notice.event("invoice.paid", invoice.payer(), facts)]
     # A new period begins before it is paid for, so the renewal is the paid invoice of the cycle.
     if invoice.billing_reason == "subscription_cycle" and invoice.subscription_id:
@@ -526,7 +570,7 @@ def _invoice_paid(notice: _Notice) -> list[Event]:
 def _payment_failed(notice: _Notice) -> list[Event]:
     invoice = _Invoice.model_validate(notice.data.object)
     failed = {
-        "value": invoice.amount_due,
+        "value": invoice.minor(invoice.amount_due),
         "final": invoice.next_payment_attempt is None,
         "retry_at": _text(invoice.next_payment_attempt),
         "hosted_invoice_url": invoice.hosted_invoice_url,
@@ -537,7 +581,9 @@ def _payment_failed(notice: _Notice) -> list[Event]:
 def _voided(notice: _Notice) -> list[Event]:
     # Void: it was a mistake. Uncollectible: it was given up. Either way nobody is to be asked for it any more.
     invoice = _Invoice.model_validate(notice.data.object)
-    return [notice.event("invoice.voided", invoice.payer(), {**invoice.facts(), "value": invoice.amount_due})]
+    return [
+        notice.event("invoice.voided", invoice.payer(), {**invoice.facts(), "value": invoice.minor(invoice.amount_due)})
+    ]
 
 
 def _stuck(notice: _Notice) -> list[Event]:
@@ -545,26 +591,30 @@ def _stuck(notice: _Notice) -> list[Event]:
     invoice = _Invoice.model_validate(notice.data.object)
     stuck = {
         "change": notice.type.removeprefix("invoice."),
-        "value": invoice.amount_due,
+        "value": invoice.minor(invoice.amount_due),
         "hosted_invoice_url": invoice.hosted_invoice_url,
     }
     return [notice.event("custom.stripe_invoice", invoice.payer(), {**invoice.facts(), **stuck})]
 
 
 def _refunded(notice: _Notice) -> list[Event]:
-    charge = _Charge.model_validate(notice.data.object)
-    billing = charge.billing_details or _Reachable()
+    charge = _RefundedCharge.model_validate(notice.data.object)
     before = notice.before.get("amount_refunded")
     refund = {
+        **charge.facts(),
         "order_id": (charge.metadata or {}).get("order_id") or charge.payment_intent or charge.id,
-        "payment_intent": charge.payment_intent,
         # Stripe gives the running total; an event is about one refund.
-        "value": charge.amount_refunded - (before if isinstance(before, int) else 0),
-        "currency": charge.currency,
+        "value": charge.minor(charge.amount_refunded - (before if isinstance(before, int) else 0)),
         "full": charge.refunded,
     }
-    who = charge.who(("email", billing.email), ("email", charge.receipt_email), ("phone", billing.phone))
-    return [notice.event("purchase.refunded", who, refund)]
+    return [notice.event("purchase.refunded", charge.payer(), refund)]
+
+
+def _charged(notice: _Notice) -> list[Event]:
+    # Nothing follows from it. But a dispute and a failed refund name a charge and nobody: this says whose it is.
+    charge = _Charge.model_validate(notice.data.object)
+    paid = {**charge.facts(), "value": charge.minor(charge.amount)}
+    return [notice.event("payment.succeeded", charge.payer(), paid)]
 
 
 def _refund_changed(notice: _Notice) -> list[Event]:
@@ -574,7 +624,7 @@ def _refund_changed(notice: _Notice) -> list[Event]:
         "payment_intent": refund.payment_intent,
         "refund_id": refund.id,
         "charge": refund.charge,
-        "value": refund.amount,
+        "value": refund.minor(refund.amount),
         "currency": refund.currency,
     }
     if refund.status in ("failed", "canceled"):
@@ -617,8 +667,9 @@ def _method_changed(notice: _Notice) -> list[Event]:
     if method.card is None or method.customer is None:
         return []
     card = _Card.model_validate({**method.card, "id": method.id})
-    billing = method.billing_details or _Reachable()
-    return [notice.event("card.updated", method.who(("email", billing.email)), {"date": card.last_day()})]
+    billing = method.billing_details
+    facts = {"date": card.last_day(), "email": billing.email, "phone": billing.phone}
+    return [notice.event("card.updated", method.who(), facts)]
 
 
 def _source_changed(notice: _Notice) -> list[Event]:
@@ -636,7 +687,7 @@ def _disputed(notice: _Notice) -> list[Event]:
         "dispute_id": dispute.id,
         "charge": dispute.charge,
         "payment_intent": dispute.payment_intent,
-        "value": dispute.amount,
+        "value": dispute.minor(dispute.amount),
         "currency": dispute.currency,
         "reason": dispute.reason,
         "status": dispute.status,
@@ -662,6 +713,7 @@ _READERS: dict[str, Callable[[_Notice], list[Event]]] = {
     "invoice.marked_uncollectible": _voided,
     "invoice.payment_action_required": _stuck,
     "invoice.finalization_failed": _stuck,
+    "charge.succeeded": _charged,
     "charge.refunded": _refunded,
     "charge.refund.updated": _refund_changed,
     "refund.created": _refund_changed,

@@ -463,7 +463,7 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
 
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
-    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "consent.", "message.", "address.",
+    "handoff.", "approval.", "hold.", "segment.", "broadcast.", "consent.", "message.", "address.", "payment.",
     "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
 )  # fmt: skip
 

@@ -94,12 +94,18 @@ class Inbox:
         async with self.intake.engine.connect() as conn:
             return list((await conn.execute(left.order_by(inbox.c.id))).scalars())
 
+    async def nobodys(self, since: datetime) -> list[int]:
+        """Requests kept since that time of which nobody could tell whose they are; what tells may have come since."""
+        known = sa.select(inbox.c.id).where(inbox.c.status == "nobody", inbox.c.received_at >= since)
+        async with self.intake.engine.connect() as conn:
+            return list((await conn.execute(known.order_by(inbox.c.id))).scalars())
+
     async def understand(self, inbox_id: int, parse: Callable[[], Sequence[Event]], now: datetime) -> Outcome:
         """Parses a stored request and records its events; safe to repeat, since every event is recorded once.
 
         A request is ``nobody`` where all that is wrong is that nobody can tell whose its events are: no fix will change
         that. But what is known of a message may be recorded a moment after its provider speaks of it, so the first
-        reading leaves such a request ``received``, and it is read once more.
+        reading leaves such a request ``received``, and it is read once more soon, and a few times later (``nobodys``).
         """
         problems: list[Exception] = []
         found: Sequence[Event] = ()

@@ -138,7 +138,7 @@ class Intake:
         if (await conn.execute(sa.select(events.c.id).where(once))).first() is not None:
             raise _Repeat
         named_by = event.identities
-        event = await _with_recipient(conn, event)
+        event = await _with_payer(conn, await _with_recipient(conn, event))
         facts = await store.identify(
             conn,
             event.identities,
@@ -292,6 +292,21 @@ async def _with_recipient(conn: AsyncConnection, event: Event) -> Event:
     theirs = named if known == {touch.contact_id} else ()
     whose = (*identities(("contact", touch.contact_id)), *theirs)
     return event.model_copy(update={"identities": whose, "data": {**data, "touch": touch.key}})
+
+
+_PAYMENT = ("payment_intent", "charge")
+"""What an event's data call the payment it is about."""
+
+
+async def _with_payer(conn: AsyncConnection, event: Event) -> Event:
+    """An event that names nobody but a payment is of whom its sender first spoke of with that payment."""
+    named = [events.c.data.contains({name: event.data[name]}) for name in _PAYMENT if event.data.get(name)]
+    if event.identities or not named:
+        return event
+    spoken_of = sa.select(events.c.contact_id).where(events.c.source == event.source, sa.or_(*named))
+    first = spoken_of.order_by(events.c.received_at, events.c.id).limit(1)
+    payer = (await conn.execute(first)).scalar_one_or_none()
+    return event if payer is None else event.model_copy(update={"identities": identities(("contact", payer))})
 
 
 def _with_address(event: Event, named_by: Sequence[Identity], facts: Facts) -> dict[str, Any]:

@@ -27,6 +27,13 @@ LEFT = timedelta(minutes=1)
 """A request that nobody has read after so long (on the machine's clock) was kept by a gateway that then died."""
 
 
+TOLD_LATE = timedelta(days=4)
+"""So long (on the machine's clock) a sender may take to tell us of something whose end it has told already: Stripe
+sends for three days what it could not deliver."""
+
+_AGAIN = timedelta(hours=6)
+
+
 @dataclass(frozen=True)
 class Retried:
     """What came of a stored request this time: its events, and why it is still not understood, if so."""
@@ -80,12 +87,20 @@ async def read_what_is_left(where: Inbox, sources: Mapping[str, Source], clock: 
     """Reads the requests whose reader died between keeping and reading them, as they are found. Runs until cancelled.
 
     Their senders got no answer. Most send again, and then this changes nothing; those that do not lose nothing.
+    Requests that named nobody are read now and then as well: what they are about may be told after them.
     """
+    again_at = clock.now()
     while True:
         try:
-            if left := await where.unread(clock.now() - LEFT * clock.rate):
+            now = clock.now()
+            left = await where.unread(now - LEFT * clock.rate)
+            if now >= again_at:
+                left += await where.nobodys(now - TOLD_LATE * clock.rate)
+                again_at = now + _AGAIN * clock.rate
+            if left:
                 async for read in retry(where, sources, clock, left):
-                    log.info("inbox.read_late", inbox=read.inbox_id, events=read.events, error=read.error)
+                    if read.error is None:
+                        log.info("inbox.read_late", inbox=read.inbox_id, events=read.events)
         except SQLAlchemyError as error:
             log.warning("inbox.database_away", error=type(error).__name__)
         await asyncio.sleep(LEFT.total_seconds() / 2)

@@ -209,6 +209,7 @@ TYPES = [
     "customer.subscription.trial_will_end",
     "invoice.paid",
     "invoice.payment_failed",
+    "charge.succeeded",
     "charge.refunded",
     "charge.dispute.created",
     "customer.updated",
@@ -608,7 +609,7 @@ METHOD = {
 def test_a_card_on_file(type: str) -> None:
     event = only(type, METHOD)
     assert (event.type, event.data["date"]) == ("card.updated", "2028-02-29")
-    assert who(event) == {("stripe", "cus_1"), ("email", "alice@example.com")}
+    assert (who(event), event.data["email"]) == ({("stripe", "cus_1")}, "alice@example.com")
     assert parsed(type, {**METHOD, "customer": None}) == []
     assert parsed(type, {**METHOD, "type": "sepa_debit", "card": None}) == []
 
@@ -670,7 +671,41 @@ def test_a_refund_is_worth_what_was_refunded_this_time() -> None:
     assert first.data["full"] is False
     second = only("charge.refunded", CHARGE, before={"amount_refunded": 1000})
     assert second.data["value"] == 500
-    assert ("email", "billing@example.com") in who(second)
+    assert (who(second), second.data["email"]) == ({("stripe", "cus_1")}, "alice@example.com")
+
+
+@pytest.mark.parametrize("type", ["charge.refunded", "charge.succeeded"])
+@pytest.mark.parametrize(
+    ("named", "whose"),
+    [
+        ({}, {("email", "alice@example.com"), ("email", "billing@example.com"), ("phone", "+4930901820")}),
+        (
+            {"metadata": {"anonymous_id": "a-1"}},
+            {
+                ("anonymous", "a-1"),
+                ("email", "alice@example.com"),
+                ("email", "billing@example.com"),
+                ("phone", "+4930901820"),
+            },
+        ),
+        ({"metadata": {"user_id": "u-1"}}, {("user", "u-1")}),
+        ({"customer": "cus_1"}, {("stripe", "cus_1")}),
+        ({"billing_details": None, "receipt_email": None}, set()),
+    ],
+)
+def test_who_pays_is_known_by_the_bill_where_nothing_else_names_them(
+    type: str, named: dict[str, Any], whose: set[tuple[str, str]]
+) -> None:
+    billing = {"email": "alice@example.com", "phone": "+49 30 901820"}
+    guest = {**CHARGE, "customer": None, "billing_details": billing, **named}
+    assert who(only(type, guest)) == whose
+
+
+def test_a_charge_says_whose_it_is() -> None:
+    event = only("charge.succeeded", {**CHARGE, "amount": 50000, "currency": "isk"})
+    assert (event.type, event.source_id) == ("payment.succeeded", "evt_1")
+    assert (event.data["charge"], event.data["payment_intent"]) == ("ch_1", "pi_1")
+    assert (event.data["value"], event.data["currency"]) == (500, "ISK")
 
 
 REFUND = {
@@ -712,6 +747,45 @@ def test_a_refund_that_came_to_nothing_is_one_event_however_often_it_is_told() -
 def test_old_endpoints_expand_the_refunds() -> None:
     old = {**CHARGE, "refunds": {"object": "list", "data": [{**REFUND, "amount": 1500}]}, "invoice": "in_1"}
     assert only("charge.refunded", old).data == only("charge.refunded", CHARGE).data
+
+
+def priced(currency: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """One notice of each that names an amount, always of 50000, in that currency."""
+    line = {"description": "Guide", "quantity": 1, "amount_total": 50000}
+    session = {**SESSION, "amount_total": 50000, "currency": currency, "line_items": {"data": [line]}}
+    items = {"data": [{"price": {"unit_amount": 25000}, "quantity": 2}]}
+    subscription = {"id": "sub_1", "customer": "cus_1", "status": "active", "currency": currency, "items": items}
+    invoice = {"id": "in_1", "customer": "cus_1", "currency": currency, "amount_paid": 50000, "amount_due": 50000}
+    refund = {**REFUND, "amount": 50000, "currency": currency}
+    dispute = {"id": "dp_1", "charge": "ch_1", "amount": 50000, "currency": currency}
+    return [
+        ("checkout.session.completed", session, {}),
+        ("checkout.session.expired", session, {}),
+        ("checkout.session.async_payment_failed", session, {}),
+        ("customer.subscription.created", subscription, {}),
+        ("customer.subscription.deleted", subscription, {}),
+        ("customer.subscription.paused", subscription, {}),
+        ("invoice.paid", invoice, {}),
+        ("invoice.payment_failed", invoice, {}),
+        ("invoice.voided", invoice, {}),
+        ("invoice.payment_action_required", invoice, {}),
+        ("charge.refunded", {**CHARGE, "currency": currency, "amount_refunded": 50000}, {}),
+        ("charge.refunded", {**CHARGE, "currency": currency, "amount_refunded": 70000}, {"amount_refunded": 20000}),
+        ("refund.created", {**refund, "charge": None}, {}),
+        ("refund.failed", {**refund, "status": "failed"}, {}),
+        ("charge.dispute.created", dispute, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("currency", "value"),
+    [("eur", 50000), ("isk", 500), ("ugx", 500), ("mga", 5000000), ("jpy", 50000), ("kwd", 50000), ("clp", 50000)],
+)
+def test_amounts_are_in_the_currencys_own_minor_unit(currency: str, value: int) -> None:
+    for type, object, before in priced(currency):
+        event = only(type, object, before=before)
+        assert (type, event.data["value"], event.data["currency"]) == (type, value, currency.upper())
+        assert [item["value"] for item in event.data.get("items", [])] in ([], [value])
 
 
 def test_a_customer_record_updates_and_never_enrols() -> None:
@@ -912,6 +986,10 @@ async def test_the_open_invoice_as_of_now() -> None:
             "retry_at": PERIOD_END,
         }
         assert dict(route.calls.last.request.url.params) == {"customer": "cus_1", "status": "open", "limit": "2"}
+        route.respond(json={"data": [{**OPEN, "amount_remaining": 50000, "currency": "isk"}]})
+        krona = await stripe.fetch("invoice", person)
+        assert krona is not None
+        assert (krona["value"], krona["currency"]) == (500, "ISK")
         for nothing_certain in ([], [OPEN, OPEN], [{**OPEN, "hosted_invoice_url": None}]):
             route.respond(json={"data": nothing_certain})
             assert await stripe.fetch("invoice", person) is None
