@@ -13,7 +13,7 @@ Record = Mapping[str, Any]
 
 _MONEY = {"items": ("items",), "value": ("value",), "currency": ("currency",), "url": ("recovery_url", "url")}
 _INVOICE = {
-    **{"value": ("value",), "currency": ("currency",), "retry_at": ("retry_at",)},
+    **{name: (name,) for name in ("value", "currency", "number", "retry_at")},
     "card_url": ("hosted_invoice_url", "card_url"),
 }
 OF_EVENT: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {

@@ -58,7 +58,7 @@ class Deliver:
     links: Links
     clock: Clock
     directory: Directory | None = None
-    live_facts: LiveFacts | None = None
+    live_facts: Sequence[LiveFacts] = ()
     alert: Alert | None = None
     fallbacks: Mapping[str, Sender] = field(default_factory=dict)
     card_url: Callable[[str], str] | None = None
@@ -152,7 +152,7 @@ class Deliver:
             if not await self.gate.would_send(conn, wanted, run_id=run.run_id, contact_id=run.contact_id):
                 return live.Fetched(outcomes=dict.fromkeys(needs, live.NOT_ASKED))
             person = await store.known_as(conn, (await store.find(conn, run.contact_id)).contact_id)
-        return await live.fetch(self.live_facts, needs, person)
+        return await live.fetch(self.live_facts, needs, person, request.entry.get("data") or {})
 
     @again_after_deadlock
     async def _claim(self, request: ask.DeliverRequest, wanted: Ask) -> Claim:
@@ -286,9 +286,8 @@ class Deliver:
             billing = policy.links.model_copy(update={"billing": self.card_url(claim.facts.contact_id)})
             policy = policy.model_copy(update={"links": billing})
         told = message_context(request.entry, request.context, claim.facts, policy, ways_out, request.run.now)
-        # What is to be live is live or the fallback, and never what the run knew when it asked.
-        known = {name: value for name, value in told.items() if name not in fetched.outcomes}
-        return render(request.template, {**known, **fetched.values}, claim.channel)
+        needs = versions(request.template)[0].context
+        return render(request.template, live.freshest(told, fetched, needs), claim.channel)
 
     def _links(self, request: ask.DeliverRequest, claim: Claim) -> Mapping[str, str]:
         if request.purpose == "transactional":

@@ -33,20 +33,44 @@ class Fetched:
     outcomes: Mapping[str, str] = field(default_factory=dict)
 
 
-async def fetch(source: LiveFacts | None, needs: Mapping[str, Need], person: Sequence[Identity]) -> Fetched:
-    """Fetches all values at once, each within its own time."""
-    if source is None:
-        return Fetched(outcomes=dict.fromkeys(needs, "no_source"))
-    found = await asyncio.gather(*(_one(source, name, need, person) for name, need in needs.items()))
+async def fetch(
+    sources: Sequence[LiveFacts], needs: Mapping[str, Need], person: Sequence[Identity], about: Mapping[str, Any]
+) -> Fetched:
+    """Fetches all values at once, each within its own time, from the first source that knows it.
+
+    Args:
+        about: The data of the event that the message answers.
+    """
+    found = await asyncio.gather(*(_one(sources, name, need, person, about) for name, need in needs.items()))
     answers = dict(zip(needs, found, strict=True))
     values = {name: value for name, (outcome, value) in answers.items() if outcome == LIVE}
     return Fetched(values, {name: outcome for name, (outcome, _) in answers.items()})
 
 
-async def _one(source: LiveFacts, name: str, need: Need, person: Sequence[Identity]) -> tuple[str, Any]:
+def freshest(told: Mapping[str, Any], fetched: Fetched, needs: Mapping[str, Need]) -> dict[str, Any]:
+    """What a message is rendered with: what it is told, with what was fetched in its place or over its parts.
+
+    What is to be live is live or the fallback, and not what the run knew when it asked, unless the message says that
+    this is better than none: then it stands, but for the parts that the source has a word on.
+    """
+    known = {
+        name: value for name, value in told.items() if name not in fetched.outcomes or needs[name].live_else == "told"
+    }
+    for name, value in fetched.values.items():
+        was = known.get(name)
+        known[name] = {**was, **value} if isinstance(was, Mapping) else value
+    return known
+
+
+async def _one(
+    sources: Sequence[LiveFacts], name: str, need: Need, person: Sequence[Identity], about: Mapping[str, Any]
+) -> tuple[str, Any]:
+    source = next((source for source in sources if source.knows(name)), None)
+    if source is None:
+        return "no_source", None
     try:
         async with asyncio.timeout(need.live_seconds):
-            value = await source.fetch(name, person)
+            value = await source.fetch(name, person, about)
     except TimeoutError:
         return "late", None
     except ConnectorError as error:

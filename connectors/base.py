@@ -378,12 +378,16 @@ class LiveFacts(Protocol):
 
     name: ClassVar[str]
 
-    async def fetch(self, name: str, person: Sequence[Identity]) -> Mapping[str, Any] | None:
+    def knows(self, name: str) -> bool:
+        """Whether it may be asked for this name at all."""
+
+    async def fetch(self, name: str, person: Sequence[Identity], about: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What it has under this name, in the shape of the template's type (``usage``: ``{"headline": ...}``).
 
         Args:
             name: A context name of a template, such as ``usage``.
             person: Everything the person is known by, oldest first.
+            about: The data of the event that the message answers; ``invoice_id`` names the invoice it is about.
 
         Returns:
             None where it knows nothing of that for this person.

@@ -187,7 +187,7 @@ class Outlets:
     Attributes:
         senders: By channel.
         directory: Where the address of a contact without one may be found; None where there is no such system.
-        live: Where values are fetched that messages want as of now; None: they use their fallbacks.
+        live: Where values are fetched that messages want as of now: the first that knows a value is asked for it.
         fallbacks: By channel, who carries its messages while the first cannot.
         card_pages: Where customers change their card; None where there is no such system.
         sinks: Who is told what happened, by the name that the policy gives them.
@@ -199,7 +199,7 @@ class Outlets:
     crm: Crm
     alert: Alert
     directory: Directory | None = None
-    live: LiveFacts | None = None
+    live: Sequence[LiveFacts] = ()
     fallbacks: Mapping[str, Sender] = field(default_factory=dict)
     card_pages: CardPages | None = None
     sinks: Mapping[str, Sink] = field(default_factory=dict)
@@ -277,15 +277,16 @@ class _Installation:
             senders.setdefault("sms", self._recording)
         sinks = {name: self._sink(name) for name in wiring.told}
         pollers = {name: self.able(name, Poller, "be asked what happened") for name in wiring.asked}
-        live = _settings(LiveSettings)
+        own = _settings(LiveSettings)
         stripe = CONNECTORS["stripe"]
         knows_customers = stripe.missing(_settings(stripe.settings)) is None
+        live: list[LiveFacts] = [self.able("stripe", LiveFacts, "say what is open")] if knows_customers else []
         return Outlets(
             senders=senders,
             crm=crm,
             alert=self.alert(),
             directory=self.able("stripe", Directory, "look addresses up") if knows_customers else None,
-            live=Live(live) if live.url else None,
+            live=(*live, *([Live(own)] if own.url else [])),
             fallbacks=fallbacks,
             card_pages=self.able("stripe", CardPages, "have customers change their card") if knows_customers else None,
             sinks={name: sink for name, sink in sinks.items() if sink is not None},

@@ -49,7 +49,11 @@ class Live:
         self._settings = settings
         self._client = client or http.new_client()
 
-    async def fetch(self, name: str, person: Sequence[Identity]) -> Mapping[str, Any] | None:
+    def knows(self, name: str) -> bool:
+        """See ``LiveFacts.knows``: of what it does not have it says so itself."""
+        return True
+
+    async def fetch(self, name: str, person: Sequence[Identity], about: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """See ``LiveFacts.fetch``. 404, and ``null``, say that nothing is known."""
         if self._settings.url is None or self._settings.secret is None:
             raise NeverAgain(self.name, "no endpoint is set (LIVE_URL, LIVE_SECRET)")
@@ -59,10 +63,11 @@ class Live:
                 known_as.setdefault(identity.kind, []).append(identity.value)
         if not known_as:
             return None
+        things = {field: str(id) for field, id in about.items() if field.endswith("_id") and isinstance(id, str | int)}
         request = self._client.build_request(
             "GET",
             f"{str(self._settings.url).rstrip('/')}/{quote(name, safe='')}",
-            params=known_as,
+            params={**things, **known_as},
             headers={"Authorization": f"Bearer {self._settings.secret.get_secret_value().strip()}"},
         )
         try:

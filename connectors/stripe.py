@@ -126,22 +126,27 @@ class Stripe:
         page = await self._get("/customers", _Customers, email=email, limit="1")
         return page.data[0] if page.data else None
 
-    async def fetch(self, name: str, person: Sequence[Identity]) -> Mapping[str, Any] | None:
-        """See ``LiveFacts.fetch``. ``invoice`` is the one open invoice, with the page where any card can pay it.
+    def knows(self, name: str) -> bool:
+        """See ``LiveFacts.knows``."""
+        return name == "invoice"
 
-        That page works for weeks, as a mail needs it. Of several open invoices none is given: which one the message is
-        about cannot be told.
+    async def fetch(self, name: str, person: Sequence[Identity], about: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See ``LiveFacts.fetch``. ``invoice`` is an open invoice, with the page where any card can pay it.
+
+        That page works for weeks, as a mail needs it. It is the invoice that the message is about, if that one is open
+        and this person's. Where the message names none it is their only open one: of several none is given, for which
+        one is meant cannot be told.
         """
-        customer = await self._customer_id(person) if name == "invoice" else None
-        if customer is None:
+        if not self.knows(name):
             return None
-        page = await self._get("/invoices", _Invoices, customer=customer, status="open", limit="2")
-        if len(page.data) != 1 or page.data[0].hosted_invoice_url is None:
+        named = about.get("invoice_id")
+        invoice = await self._their_invoice(person, named) if isinstance(named, str) else await self._only_one(person)
+        if invoice is None or invoice.hosted_invoice_url is None:
             return None
-        invoice = page.data[0]
         return {
             "value": stripe_events.minor(invoice.amount_remaining, invoice.currency),
-            "currency": invoice.currency,
+            "currency": (invoice.currency or "").upper() or None,
+            "number": invoice.number,
             "card_url": invoice.hosted_invoice_url,
             "retry_at": invoice.next_payment_attempt.isoformat() if invoice.next_payment_attempt else None,
         }
@@ -170,6 +175,25 @@ class Stripe:
         url = self._url("/billing_portal/sessions")
         request = self._client.build_request("POST", url, data=wanted, headers=headers)
         return (await http.call(self._client, _PROVIDER, request, _Page, idempotent=True)).url
+
+    async def _their_invoice(self, person: Sequence[Identity], id: str) -> "_OpenInvoice | None":
+        try:
+            invoice = await self._get(f"/invoices/{quote(id, safe='')}", _OpenInvoice)
+        except http.Rejected as error:
+            if error.status != 404:
+                raise
+            return None
+        if invoice.status != "open" or invoice.customer is None:
+            return None
+        theirs = Identity("stripe", invoice.customer) in person or invoice.customer == await self._customer_id(person)
+        return invoice if theirs else None
+
+    async def _only_one(self, person: Sequence[Identity]) -> "_OpenInvoice | None":
+        customer = await self._customer_id(person)
+        if customer is None:
+            return None
+        page = await self._get("/invoices", _Invoices, customer=customer, status="open", limit="2")
+        return page.data[0] if len(page.data) == 1 else None
 
     async def _customer_id(self, person: Sequence[Identity]) -> str | None:
         known_as = {identity.kind: identity.value for identity in person}
@@ -202,6 +226,9 @@ class _Customers(Body):
 
 
 class _OpenInvoice(Body):
+    status: str | None = None
+    customer: str | None = None
+    number: str | None = None
     amount_remaining: int | None = None
     currency: Annotated[str, StringConstraints(to_upper=True)] | None = None
     next_payment_attempt: AwareDatetime | None = None

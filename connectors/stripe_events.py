@@ -321,6 +321,7 @@ class _Invoice(_Object):
     customer_phone: str | None = None
     amount_paid: int | None = None
     amount_due: int | None = None
+    number: str | None = None
     attempt_count: int | None = None
     next_payment_attempt: AwareDatetime | None = None
     billing_reason: str | None = None
@@ -339,6 +340,7 @@ class _Invoice(_Object):
     def facts(self) -> dict[str, Any]:
         return {
             "invoice_id": self.id,
+            "number": self.number,
             "subscription_id": self.subscription_id,
             "currency": self.currency,
             "attempt": self.attempt_count,

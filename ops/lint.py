@@ -60,6 +60,7 @@ CHECKS: Mapping[str, Callable[[Library], Faults]] = {
         messages.no_opt_out,
         messages.wrong_channel,
         messages.undeclared_context,
+        messages.unused_context,
         messages.missing_context,
         messages.unknown_template,
         messages.unsent_template,

@@ -50,7 +50,7 @@ Type = Literal[
                  begun to use what they bought
 ``answers``      a list of ``{question, answer}``, the newest first: what they told us in forms and surveys; only
                  questions that ``content/questions.yaml`` knows are of use
-``invoice``      ``{value, currency, card_url, retry_at}``, every part optional; ``retry_at`` is ISO 8601
+``invoice``      ``{value, currency, number, card_url, retry_at}``, every part optional; ``retry_at`` is ISO 8601
 ``subscription`` ``{plan, ends_at, export_url}``, every part optional; ``ends_at`` is ISO 8601
 ``feature``      ``{name, url}`` of something a plan can do; ``url`` is optional
 ``ticket``       ``{subject, yes_url, no_url}``, every part optional; one link without the other is of no use
@@ -137,6 +137,7 @@ class Invoice:
     """A payment that is due or was made; unknown texts are empty."""
 
     amount: str
+    number: str
     card_url: str
     retry_at: str
 
@@ -427,6 +428,7 @@ def _invoice(value: Any, _: Mapping[str, Any]) -> Invoice | None:
         return None
     return Invoice(
         _amount(value.get("value"), value.get("currency")),
+        clean(value.get("number"), 40) or "",
         _url(value.get("card_url")) or "",
         _date(value.get("retry_at")) or "",
     )

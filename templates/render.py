@@ -116,15 +116,19 @@ class Need(_Model):
         type: See ``templates.context.Type``.
         fallback: Used where the context has no usable value. Empty: the copy reads well without. None: required.
         live_seconds: The value is fetched as the message goes out, in at most so long; None: it is not.
+        live_else: What stands where it is not there in time: the fallback, or what the message is told without it.
     """
 
     type: Type
     fallback: str | None = None
     live_seconds: Annotated[float, Field(gt=0, le=LIVE_LIMIT)] | None = None
+    live_else: Literal["fallback", "told"] = "fallback"
 
     @model_validator(mode="after")
     def _can_do_without(self) -> Self:
-        if self.live_seconds is not None and self.fallback is None:
+        if self.live_seconds is None and self.live_else != "fallback":
+            raise ValueError("live_else is for what is fetched live: give it live_seconds")
+        if self.live_seconds is not None and self.live_else == "fallback" and self.fallback is None:
             raise ValueError("what is fetched live may be away: give it a fallback")
         if self.live_seconds is not None and self.type in PLAIN:
             raise ValueError(f"what is fetched live is an object, and {self.type} takes none")

@@ -67,6 +67,7 @@ class Dunning(Journey):
             invoice={
                 "value": tried.get("value"),
                 "currency": tried.get("currency"),
+                "number": tried.get("number"),
                 "card_url": tried.get("card_url") or tried.get("hosted_invoice_url"),
                 "retry_at": tried.get("retry_at"),
             },

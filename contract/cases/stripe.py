@@ -25,6 +25,8 @@ def _ask(act: Callable[[Stripe], Awaitable[object]], return_url: str | None = No
 
 _KNOWN = {"GET /v1/customers": Answer({"data": [{"id": "cus_1", "email": "alice@example.com"}]})}
 
+_CUSTOMER, _ADDRESS = identities(("stripe", "cus_1")), identities(("email", "alice@example.com"))
+
 VENDOR = Vendor(
     "stripe",
     files=(File("stripe-*.json"),),
@@ -35,11 +37,10 @@ VENDOR = Vendor(
         Case("the address of a customer", _ask(lambda stripe: stripe.email("cus_QXg1o8vcGmoR32"))),
         Case("a customer with a strange id", _ask(lambda stripe: stripe.customer("cus/ü 1"))),
         Case("a customer by address", _ask(lambda stripe: stripe.customer_by_email("zoë+läuft@example.com"))),
-        Case("the open invoice", _ask(lambda stripe: stripe.fetch("invoice", identities(("stripe", "cus_1"))))),
+        Case("the open invoice", _ask(lambda stripe: stripe.fetch("invoice", _CUSTOMER, {}))),
+        Case("the open invoice by address", _ask(lambda stripe: stripe.fetch("invoice", _ADDRESS, {})), _KNOWN),
         Case(
-            "the open invoice by address",
-            _ask(lambda stripe: stripe.fetch("invoice", identities(("email", "alice@example.com")))),
-            _KNOWN,
+            "the invoice that failed", _ask(lambda stripe: stripe.fetch("invoice", _CUSTOMER, {"invoice_id": "in_1"}))
         ),
         Case("a card page", _ask(lambda stripe: stripe.card_page("cus_1", LONG_KEY))),
         Case(
@@ -51,6 +52,7 @@ VENDOR = Vendor(
         "GET /v1/customers",
         "GET /v1/customers/{customer}",
         "GET /v1/invoices",
+        "GET /v1/invoices/{invoice}",
         "POST /v1/billing_portal/sessions",
     ),
     remarks=(

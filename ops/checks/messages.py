@@ -85,6 +85,16 @@ def undeclared_context(library: Library) -> Faults:
             yield at(flow, send.line), what
 
 
+def unused_context(library: Library) -> Faults:
+    """Context that a template fetches as it goes out, and so never shows as it was passed."""
+    for flow, send, template in _sent(library):
+        for name in sorted((send.context or frozenset()) & template.context.keys()):
+            need = template.context[name]
+            if need.live_seconds is not None and need.live_else == "fallback":
+                what = f'{send.template} fetches {name} live: do not pass it, or declare live_else = "told"'
+                yield at(flow, send.line), what
+
+
 def missing_context(library: Library) -> Faults:
     """Context that a template cannot do without and is not told."""
     for flow, send, template in _sent(library):

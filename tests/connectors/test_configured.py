@@ -129,6 +129,13 @@ def test_a_wrong_setting_of_several_values_is_one_line(elsewhere: pytest.MonkeyP
         sources()
 
 
+def test_what_is_live_is_asked_of_stripe_before_the_business_itself(elsewhere: pytest.MonkeyPatch) -> None:
+    assert made().live == ()
+    for name, value in (("STRIPE_API_KEY", "rk_1"), ("LIVE_URL", "https://app.example.com"), ("LIVE_SECRET", "s")):
+        elsewhere.setenv(name, value)
+    assert [source.name for source in made().live] == ["stripe", "live"]
+
+
 def test_endpoints_have_a_secret_each(elsewhere: pytest.MonkeyPatch) -> None:
     endpoint = {"told": ["webhook/erp"], "endpoints": {"erp": "https://erp.example.com/hook"}}
     elsewhere.setenv("WEBHOOK_ERP_SECRET", SECRET)

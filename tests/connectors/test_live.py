@@ -42,7 +42,7 @@ def test_it_is_live_facts(live: Live) -> None:
 @respx.mock
 async def test_it_asks_for_a_name_and_says_of_whom(live: Live) -> None:
     route = respx.get(f"{URL}/usage").respond(200, json={"headline": "214 orders came from search."})
-    assert await live.fetch("usage", ALICE) == {"headline": "214 orders came from search."}
+    assert await live.fetch("usage", ALICE, {}) == {"headline": "214 orders came from search."}
     request = route.calls.last.request
     assert request.headers["authorization"] == f"Bearer {SECRET}"
     assert request.url.params.multi_items() == [
@@ -55,13 +55,22 @@ async def test_it_asks_for_a_name_and_says_of_whom(live: Live) -> None:
 @respx.mock
 async def test_a_name_stays_one_part_of_the_path() -> None:
     route = respx.route(host="app.example.com").respond(200, json={})
-    await Live(settings(url=f"{URL}/")).fetch("../secrets?x=1", ALICE)
+    await Live(settings(url=f"{URL}/")).fetch("../secrets?x=1", ALICE, {})
     assert route.calls.last.request.url.raw_path.startswith(b"/perennial/..%2Fsecrets%3Fx%3D1?email=")
 
 
 @respx.mock
+async def test_it_is_told_what_the_message_is_about(live: Live) -> None:
+    route = respx.get(f"{URL}/invoice").respond(200, json={})
+    about = {"invoice_id": "in_1", "attempt": 2, "order_id": 7, "plan_id": None, "note_id": ["x"]}
+    await live.fetch("invoice", identities(("user", "42")), about)
+    asked = route.calls.last.request.url.params.multi_items()
+    assert asked == [("invoice_id", "in_1"), ("order_id", "7"), ("user", "42")]
+
+
+@respx.mock
 async def test_nobody_is_asked_about_a_stranger(live: Live) -> None:
-    assert await live.fetch("usage", identities(("anonymous", "cookie-1"))) is None
+    assert await live.fetch("usage", identities(("anonymous", "cookie-1")), {}) is None
     assert not respx.calls
 
 
@@ -69,7 +78,7 @@ async def test_nobody_is_asked_about_a_stranger(live: Live) -> None:
 @pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(200, content=b"null")])
 async def test_what_it_does_not_know_is_none(live: Live, answer: httpx.Response) -> None:
     respx.get(f"{URL}/usage").mock(return_value=answer)
-    assert await live.fetch("usage", ALICE) is None
+    assert await live.fetch("usage", ALICE, {}) is None
 
 
 @respx.mock
@@ -92,7 +101,7 @@ async def test_what_it_cannot_say_is_an_error_that_tells_nothing(
 ) -> None:
     respx.route().mock(side_effect=answer) if isinstance(answer, Exception) else respx.route().mock(return_value=answer)
     with pytest.raises(ConnectorError) as caught:
-        await live.fetch("usage", ALICE)
+        await live.fetch("usage", ALICE, {})
     for private in (SECRET, "alice", "42"):
         assert private not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -103,7 +112,7 @@ async def test_junk_is_an_error_or_nothing(body: bytes) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
     async with httpx.AsyncClient(transport=transport) as client:
         try:
-            found = await Live(settings(), client).fetch("usage", ALICE)
+            found = await Live(settings(), client).fetch("usage", ALICE, {})
         except ConnectorError:
             return
     assert found is None or isinstance(found, dict)
@@ -111,7 +120,7 @@ async def test_junk_is_an_error_or_nothing(body: bytes) -> None:
 
 async def test_without_settings_nothing_is_asked() -> None:
     with pytest.raises(NeverAgain, match="LIVE_URL, LIVE_SECRET"):
-        await Live(settings(url=None, secret=None)).fetch("usage", ALICE)
+        await Live(settings(url=None, secret=None)).fetch("usage", ALICE, {})
 
 
 @pytest.mark.parametrize(
@@ -130,14 +139,14 @@ def test_an_endpoint_on_this_machine_needs_no_tls(url: str) -> None:
 
 def test_it_is_configured_by_two_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    assert outlets(Wiring({}), mail_from="a@example.com", production=False).live is None
+    assert outlets(Wiring({}), mail_from="a@example.com", production=False).live == ()
     monkeypatch.setenv("LIVE_URL", URL)
     with pytest.raises(MissingCredentials) as missing:
         outlets(Wiring({}), mail_from="a@example.com", production=False)
     assert str(missing.value) == "LIVE_SECRET: is required where LIVE_URL is set"
     monkeypatch.setenv("LIVE_SECRET", SECRET)
     found = outlets(Wiring({}), mail_from="a@example.com", production=False)
-    assert isinstance(found.live, Live)
+    assert [type(source) for source in found.live] == [Live]
     assert SECRET not in repr(found)
     monkeypatch.setenv("LIVE_URL", "http://app.example.com")
     with pytest.raises(MissingCredentials, match=r"^LIVE_URL: must be https"):

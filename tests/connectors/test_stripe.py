@@ -540,6 +540,7 @@ INVOICE = {
     "amount_paid": 2000,
     "amount_due": 2000,
     "currency": "usd",
+    "number": "FERN-0042",
     "attempt_count": 2,
     "billing_reason": "subscription_cycle",
 }
@@ -576,6 +577,7 @@ def test_a_failed_payment(next_attempt: int | None, final: bool) -> None:
     assert event.type == "invoice.payment_failed"
     assert (event.data["attempt"], event.data["final"], event.data["value"]) == (2, final, 2000)
     assert event.data["hosted_invoice_url"] == url
+    assert event.data["number"] == "FERN-0042"
     assert event.data.get("retry_at") == (None if final else "2026-04-02T09:00:00Z")
 
 
@@ -966,6 +968,9 @@ async def test_a_place_that_stripe_has_forgotten_begins_anew() -> None:
 
 OPEN = {
     "id": "in_1",
+    "status": "open",
+    "customer": "cus_1",
+    "number": "FERN-0042",
     "amount_remaining": 4900,
     "currency": "eur",
     "next_payment_attempt": 1775120400,
@@ -979,9 +984,10 @@ async def test_the_open_invoice_as_of_now() -> None:
     person = identities(("stripe", "cus_old"), ("email", "a@example.com"), ("stripe", "cus_1"))
     async with http.new_client() as client:
         stripe = made(client=client)
-        assert await stripe.fetch("invoice", person) == {
+        assert await stripe.fetch("invoice", person, {}) == {
             "value": 4900,
             "currency": "EUR",
+            "number": "FERN-0042",
             "card_url": "https://invoice.example.com/1",
             "retry_at": PERIOD_END,
         }
@@ -992,10 +998,10 @@ async def test_the_open_invoice_as_of_now() -> None:
         assert (krona["value"], krona["currency"]) == (500, "ISK")
         for nothing_certain in ([], [OPEN, OPEN], [{**OPEN, "hosted_invoice_url": None}]):
             route.respond(json={"data": nothing_certain})
-            assert await stripe.fetch("invoice", person) is None
+            assert await stripe.fetch("invoice", person, {}) is None
         calls = route.call_count
-        assert await stripe.fetch("usage", person) is None
-        assert await stripe.fetch("invoice", identities(("user", "u-1"))) is None
+        assert await stripe.fetch("usage", person, {}) is None
+        assert await stripe.fetch("invoice", identities(("user", "u-1")), {}) is None
         assert route.call_count == calls
 
 
@@ -1005,10 +1011,44 @@ async def test_the_open_invoice_of_somebody_known_by_address_only() -> None:
     invoices = respx.get("https://api.stripe.com/v1/invoices").respond(json={"data": [OPEN]})
     async with http.new_client() as client:
         stripe = made(client=client)
-        assert await stripe.fetch("invoice", identities(("email", "a@example.com"))) is not None
+        assert await stripe.fetch("invoice", identities(("email", "a@example.com")), {}) is not None
         assert invoices.calls.last.request.url.params["customer"] == "cus_7"
         customers.respond(json={"data": []})
-        assert await stripe.fetch("invoice", identities(("email", "a@example.com"))) is None
+        assert await stripe.fetch("invoice", identities(("email", "a@example.com")), {}) is None
+
+
+@respx.mock
+async def test_the_invoice_a_message_is_about() -> None:
+    """Of several that are open it is the one, and nobody is told of another's."""
+    route = respx.get("https://api.stripe.com/v1/invoices/in_1").respond(json=OPEN)
+    customers = respx.get("https://api.stripe.com/v1/customers").respond(json={"data": [{"id": "cus_1"}]})
+    about = {"invoice_id": "in_1"}
+    async with http.new_client() as client:
+        stripe = made(client=client)
+        assert (stripe.knows("invoice"), stripe.knows("usage")) == (True, False)
+        for person in (
+            identities(("stripe", "cus_1"), ("stripe", "cus_new")),
+            identities(("email", "a@example.com")),
+        ):
+            found = await stripe.fetch("invoice", person, about)
+            assert found is not None
+            assert found["value"] == 4900
+        assert customers.call_count == 1
+        customers.respond(json={"data": []})
+        for nobody in (identities(("stripe", "cus_2")), identities(("email", "b@example.com")), identities()):
+            assert await stripe.fetch("invoice", nobody, about) is None
+        theirs = identities(("stripe", "cus_1"))
+        for other in ({"status": "paid"}, {"status": "void"}, {"status": None}, {"customer": None}):
+            route.respond(json={**OPEN, **other})
+            assert await stripe.fetch("invoice", theirs, about) is None
+        route.respond(404, json={"error": {"code": "resource_missing"}})
+        assert await stripe.fetch("invoice", theirs, about) is None
+        route.respond(401, json={"error": {"code": "api_key_expired"}})
+        with pytest.raises(NeverAgain, match="api_key_expired"):
+            await stripe.fetch("invoice", theirs, about)
+        odd = respx.get(url__regex=r".*/v1/invoices/\.\.%2Fcustomers$").respond(404)
+        assert await stripe.fetch("invoice", theirs, {"invoice_id": "../customers"}) is None
+        assert odd.called
 
 
 @respx.mock

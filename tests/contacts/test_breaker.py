@@ -176,7 +176,7 @@ async def test_fault_a_halt_unseen_lets_everybody_out(
     async def nothing(*_: object, **__: object) -> bool:
         return False
 
-    monkeypatch.setattr(pauses, "call", nothing)
+    monkeypatch.setattr(pauses, "trip", nothing)
     found = [await asked(engine, gate, run) for run in await crowd(engine, intake, 6)]
     assert [c.status for c in found] == ["claimed"] * 6
     assert await halts(engine) == []

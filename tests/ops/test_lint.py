@@ -228,6 +228,7 @@ FAULTS = {
     ),
     "wrong-channel": Fault(also('await self.send("reminder", channel="sms")'), "sms", "reminder is written for email"),
     "undeclared-context": Fault(also('await self.send("reminder", plan="M")'), "plan=", "reminder declares no plan"),
+    "unused-context": Fault(also('await self.send("fresh", usage={})'), "usage=", "fresh fetches usage live"),
     "missing-context": Fault(also('await self.send("needy")'), "needy", "needy cannot do without days"),
     "unknown-template": Fault(also('await self.send("remnider")'), "remnider", "there is no template remnider"),
     "unsent-template": Fault(written(), "channel =", "no journey sends it"),
@@ -263,6 +264,11 @@ def seeded(folder: Path) -> Callable[[str], str]:
                 file = folder / "messages" / "needy.toml"
                 text = file.read_text().replace("[context]", '[context]\ndays = { type = "integer" }')
                 file.write_text(re.sub(r"(\[samples\.\w+\])", r"\1\ndays = 3", text))
+            case "unused-context":
+                another_template(folder, "fresh")
+                file = folder / "messages" / "fresh.toml"
+                usage = 'usage = { type = "usage", fallback = "", live_seconds = 2 }'
+                file.write_text(file.read_text().replace("[context]", f"[context]\n{usage}"))
             case "unsent-template":
                 another_template(folder, "forgotten")
             case "urgency":

@@ -35,11 +35,12 @@ def test_a_failed_payment_names_amount_link_and_next_try():
     invoice = {
         "value": 4900,
         "currency": "eur",
+        "number": "FERN-0042",
         "card_url": "https://pay.example.com/1",
         "retry_at": "2026-03-14T09:00:00Z",
     }
     text = words("payment_failed", invoice=invoice, subscription={"plan": "Search Growth"})
-    assert "The payment of €49.00 for Search Growth did not go through." in text
+    assert "The payment of €49.00 for Search Growth (invoice FERN-0042) did not go through." in text
     assert "Check or change your card: https://pay.example.com/1" in text
     assert "We try again on 14 March 2026." in text
 

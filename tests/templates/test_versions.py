@@ -120,6 +120,8 @@ LIVE = 'usage = { type = "usage", fallback = "", live_seconds = 2 }'
         (LIVE.replace("= 2", "= 60"), "context.usage.live_seconds: .*less than or equal to 5"),
         (LIVE.replace("= 2", '= "soon"'), "context.usage.live_seconds: .*valid number"),
         (LIVE.replace("seconds", "minutes"), "context.usage.live_minutes: Extra"),
+        (LIVE.replace("live_seconds = 2", 'live_else = "told"'), "context.usage: .*give it live_seconds"),
+        (LIVE.replace("= 2", '= 2, live_else = "guess"'), "context.usage.live_else: .*'fallback' or 'told'"),
     ],
 )
 def test_what_is_live_is_an_object_with_a_limit_and_a_fallback(folder, declaration, complaint):
