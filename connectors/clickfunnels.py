@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, HttpUrl, RootModel, SecretStr, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from connectors import http
 from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
-from connectors.errors import NeverAgain
+from connectors.errors import NeverAgain, NobodyThere
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, InvalidEvent, event, identities, minor_digits
 
@@ -76,11 +76,26 @@ class ClickFunnels:
     async def tell(self, told: Told) -> str | None:
         """See ``Sink.tell``. Keeps the contact, and gives it the tag that the settings name for this event.
 
-        A contact is one by its address, and a tag it has already is not applied again, so the same twice does no more.
+        Taken is what says who somebody is, and what has a tag. A no tags a contact that is there and makes none: nobody
+        could take it off the mail it would get. A contact is one by its address, and a tag it has already is not
+        applied again, so the same twice does no more.
         """
+        tag = self._settings.tags.get(told.type)
+        if told.type == "contact.erased":
+            # To keep the contact would make it anew.
+            raise NeverAgain(self.name, "a contact is erased in ClickFunnels itself")
+        if tag is None and told.type not in _WHO:
+            raise NeverAgain(self.name, f"no tag is set for {told.type} (CLICKFUNNELS_TAGS)")
         email = told.known_as("email")
         if email is None:
             raise NeverAgain(self.name, "the contact has no e-mail address, and ClickFunnels knows people by it")
+        contact = await (self._known(email) if told.type in _NOES else self._keep(email, told))
+        if tag is not None and str(tag) not in {t.id for t in contact.tags}:
+            applied = {"contacts_applied_tag": {"tag_id": tag}}
+            await self._ask("POST", f"/contacts/{quote(contact.id, safe='')}/applied_tags", _Kept, json=applied)
+        return contact.id
+
+    async def _keep(self, email: str, told: Told) -> "_Kept":
         traits = {
             "email_address": email,
             "first_name": told.data.get("first_name"),
@@ -88,15 +103,28 @@ class ClickFunnels:
             "phone_number": told.known_as("phone"),
         }
         body = {"contact": {name: value for name, value in traits.items() if value}}
-        path = f"/workspaces/{self._settings.workspace_id}/contacts/upsert"
-        contact = await self._ask("POST", path, _Kept, json=body)
-        tag = self._settings.tags.get(told.type)
-        if tag is not None and str(tag) not in {t.id for t in contact.tags}:
-            applied = {"contacts_applied_tag": {"tag_id": tag}}
-            await self._ask("POST", f"/contacts/{quote(contact.id, safe='')}/applied_tags", _Kept, json=applied)
-        return contact.id
+        return await self._ask("POST", f"{self._contacts}/upsert", _Kept, json=body)
 
-    async def _ask(self, method: str, path: str, answer: type[http.Answer], *, json: Any) -> http.Answer:
+    async def _known(self, email: str) -> "_Kept":
+        query = {"filter[email_address]": email}
+        for contact in (await self._ask("GET", self._contacts, _Found, params=query)).root:
+            if (contact.email_address or "").lower() == email.lower():
+                return contact
+        raise NobodyThere(self.name, "no contact has this address")
+
+    @property
+    def _contacts(self) -> str:
+        return f"/workspaces/{self._settings.workspace_id}/contacts"
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        answer: type[http.Answer],
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+    ) -> http.Answer:
         settings = self._settings
         if not (settings.access_token and settings.base_url and settings.workspace_id):
             needed = "CLICKFUNNELS_ACCESS_TOKEN, CLICKFUNNELS_BASE_URL and CLICKFUNNELS_WORKSPACE_ID"
@@ -107,8 +135,13 @@ class ClickFunnels:
             "User-Agent": "Perennial",
         }
         url = str(settings.base_url).rstrip("/") + path
-        request = self._client.build_request(method, url, json=json, headers=headers)
+        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
         return await http.call(self._client, _PROVIDER, request, answer, idempotent=True)
+
+
+_WHO = ("contact.identified", "contact.updated")
+
+_NOES = ("consent.withdrawn", "message.unsubscribed", "message.complained")
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:
@@ -139,7 +172,12 @@ class _Tag(Body):
 
 class _Kept(Body):
     id: str
+    email_address: str | None = None
     tags: Annotated[list[_Tag], BeforeValidator(_listed)] = Field(default_factory=list)
+
+
+class _Found(RootModel[list[_Kept]]):
+    """A list of contacts."""
 
 
 class _Notice(Body):

@@ -187,7 +187,7 @@ class Intercom:
         raise NeverAgain(self.name, "cannot be asked what became of a message")
 
     async def tell(self, told: Told) -> str | None:
-        """See ``Sink.tell``. An opt-out from e-mail unsubscribes the contact there; anything else becomes an event.
+        """See ``Sink.tell``. An opt-out from e-mail unsubscribes the contact there; other events become Intercom's.
 
         Somebody whom Intercom does not know is not made known to it by this. A contact that was merged into another is
         unknown from then on by its own id, whichever of the two was known to us first: so every name is tried.
@@ -195,6 +195,8 @@ class Intercom:
         Raises:
             NobodyThere: Intercom knows none of them.
         """
+        if told.type == "contact.erased":
+            raise NeverAgain(self.name, "a contact is erased in Intercom itself")
         if _is_opt_out(told):
             contact = await self._find(told)
             path = f"/contacts/{quote(contact.id, safe='')}"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from connectors import http
 from connectors.base import Refused, Request, Sink, Source, Told
 from connectors.clickfunnels import ClickFunnels, ClickFunnelsSettings
-from connectors.errors import ConnectorError, NeverAgain, TryAgain
+from connectors.errors import ConnectorError, NeverAgain, NobodyThere, TryAgain
 from contacts.events import Event, identities
 
 SECRET = "webhook-secret-shown-once"
@@ -408,6 +408,54 @@ async def test_a_tag_it_has_is_not_applied_again(clickfunnels: ClickFunnels) -> 
     assert await clickfunnels.tell(told()) == "41"
     assert await clickfunnels.tell(told("contact.updated")) == "41"
     assert not tagged.called
+
+
+@respx.mock
+async def test_what_says_who_somebody_is_keeps_them_without_a_tag(clickfunnels: ClickFunnels) -> None:
+    kept = respx.post(UPSERT).respond(201, json={"id": 41})
+    for type in ("contact.identified", "contact.updated"):
+        assert await clickfunnels.tell(told(type)) == "41"
+    assert kept.call_count == 2
+
+
+@pytest.mark.parametrize(
+    ("type", "reason"),
+    [
+        ("contact.erased", "erased in ClickFunnels itself"),
+        ("page.viewed", r"no tag is set for page.viewed \(CLICKFUNNELS_TAGS\)"),
+        ("consent.withdrawn", "no tag is set for consent.withdrawn"),
+        ("message.complained", "no tag is set for message.complained"),
+    ],
+)
+@respx.mock
+async def test_nothing_else_is_taken(type: str, reason: str) -> None:
+    async with http.new_client() as client:
+        with pytest.raises(NeverAgain, match=reason):
+            await made(client, tags={"contact.erased": 7, "purchase.completed": 314}).tell(told(type))
+    assert not respx.calls
+
+
+NOES = ["consent.withdrawn", "message.unsubscribed", "message.complained"]
+
+
+@pytest.mark.parametrize("type", NOES)
+@respx.mock
+async def test_a_no_tags_whoever_is_there_and_makes_nobody(type: str) -> None:
+    there = [
+        {"id": 40, "email_address": "other@example.com"},
+        {"id": 41, "email_address": "Zoe@example.com", "tags": [{"id": 1}]},
+    ]
+    look = respx.get(f"{API}/workspaces/7/contacts", params={"filter[email_address]": "zoe@example.com"})
+    look.respond(json=there)
+    tagged = respx.post(TAGS).respond(201, json={"id": 77})
+    async with http.new_client() as client:
+        clickfunnels = made(client, tags={type: 9})
+        assert await clickfunnels.tell(told(type)) == "41"
+        assert json.loads(tagged.calls.last.request.content) == {"contacts_applied_tag": {"tag_id": 9}}
+        look.respond(json=there[:1])
+        with pytest.raises(NobodyThere):
+            await clickfunnels.tell(told(type))
+    assert tagged.call_count == 1
 
 
 async def test_a_contact_without_an_address_cannot_be_kept(clickfunnels: ClickFunnels) -> None:

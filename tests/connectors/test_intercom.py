@@ -743,6 +743,12 @@ async def test_whoever_was_merged_into_another_is_told_of_by_the_name_that_is_le
     assert asked == names
 
 
+async def test_an_erasure_is_not_an_event_of_somebody_who_is_to_be_gone(intercom: Intercom) -> None:
+    with pytest.raises(NeverAgain, match="Intercom itself"):
+        await intercom.tell(told("contact.erased", ("intercom", ID)))
+    assert not respx.calls
+
+
 async def test_whom_intercom_does_not_know_it_is_not_told_of(intercom: Intercom) -> None:
     route = respx.post(f"{API}/events").respond(404, json=refused("not_found"))
     for name in (("user", "u-1"), ("stripe", "cus_1")):
