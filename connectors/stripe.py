@@ -145,7 +145,7 @@ class Stripe:
             return None
         return {
             "value": stripe_events.minor(invoice.amount_remaining, invoice.currency),
-            "currency": (invoice.currency or "").upper() or None,
+            "currency": invoice.currency,
             "number": invoice.number,
             "card_url": invoice.hosted_invoice_url,
             "retry_at": invoice.next_payment_attempt.isoformat() if invoice.next_payment_attempt else None,
