@@ -13,7 +13,7 @@ from activities import signatures as ask
 from contacts import journal, store
 from contacts.lifecycle import standing
 from contacts.policy import Policy
-from contacts.runs import drop_waiting
+from contacts.runs import drop_waiting, give_up_calls
 from contacts.specs import Happening, Pattern
 from contacts.tables import events, reviews, runs, touches
 
@@ -92,8 +92,8 @@ class Record:
             # As a claim does: the contact first, then the touch.
             await store.lock(conn, run.contact_id)
             await write_lines(conn, run, request.lines)
-            await drop_waiting(conn, run.run_id, "stage_left", run.now)
-            await give_up_calls(conn, run)
+            await drop_waiting(conn, "stage_left", run.now, touches.c.run_id == run.run_id)
+            await give_up_calls(conn, run.now, touches.c.run_id == run.run_id)
 
     @activity.defn(name=ask.FINISH)
     async def finish(self, request: ask.FinishRequest) -> None:
@@ -106,8 +106,8 @@ class Record:
             outcome = row.outcome or request.outcome
             closed = sa.update(runs).where(runs.c.id == run.run_id, runs.c.ended_at.is_(None))
             await conn.execute(closed.values(ended_at=run.now, outcome=outcome))
-            await drop_waiting(conn, run.run_id, "exited", run.now)
-            await give_up_calls(conn, run)
+            await drop_waiting(conn, "exited", run.now, touches.c.run_id == run.run_id)
+            await give_up_calls(conn, run.now, touches.c.run_id == run.run_id)
             data = {"outcome": outcome, "by": request.reason}
             exit_ = journal.Entry(
                 run.now, row.contact_id, "exit", run.journey, run.run_id, once=f"exit/{run.run_id}", data=data
@@ -116,35 +116,6 @@ class Record:
             if request.review:
                 reason = f"{outcome}: {request.reason}" if request.reason else outcome
                 await open_review(conn, run, row.contact_id, reason, list(request.story))
-
-
-async def give_up_calls(conn: AsyncConnection, run: ask.RunRef) -> None:
-    """Nobody will ask for the run's touches again: a call that is still without an answer is said to be so."""
-    unanswered = (
-        sa.update(touches)
-        .where(touches.c.run_id == run.run_id, touches.c.status == "claimed")
-        .values(status="unknown", reason="no answer from the provider", settled_at=run.now)
-        .returning(touches)
-    )
-    entries = [
-        journal.Entry(
-            at=run.now,
-            contact_id=row.contact_id,
-            kind="touch",
-            journey=row.journey,
-            run_id=run.run_id,
-            data={
-                "touch": row.template,
-                "channel": row.channel,
-                "purpose": row.purpose,
-                "reason": row.reason,
-                "status": row.status,
-                "touch_id": row.id,
-            },
-        )
-        for row in await conn.execute(unanswered)
-    ]
-    await journal.write(conn, *entries)
 
 
 async def open_review(

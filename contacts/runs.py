@@ -3,7 +3,7 @@
 Each change to a run is written together with its dispatch, so that Temporal learns of it even if we stop right after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -20,6 +20,19 @@ from contacts.tables import ACTS, dispatches, events, runs, touches
 
 OPEN = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
 """Runs that are neither over nor told to end."""
+
+_ORDERS = [sa.literal_column(f"'{order}'", sa.Text) for order in ("pause", "resume")]
+# Constants, not parameters: only by a constant the planner knows that a partial index serves.
+_LAST_ORDER = (
+    sa.select(dispatches.c.kind)
+    .where(dispatches.c.run_id == runs.c.id, dispatches.c.kind.in_(_ORDERS))
+    .order_by(dispatches.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+
+PAUSED = _LAST_ORDER.is_not_distinct_from("pause")
+"""Runs that an operator has paused."""
 
 CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
@@ -87,7 +100,7 @@ async def end(conn: AsyncConnection, run: Run, outcome: str, event: Happening | 
         .values(exited_at=now, exit_event=event.id if event else None, exit_act=ACTS.next_value(), outcome=outcome)
     )
     by = event.type if event else "contact.merged"
-    await drop_waiting(conn, run.id, "exited", now)
+    await drop_waiting(conn, "exited", now, touches.c.run_id == run.id)
     await _dispatch(conn, run.id, "exit", {"outcome": outcome, "by": by}, now)
     data = {"outcome": outcome, "by": by}
     await journal.write(
@@ -118,32 +131,42 @@ async def end_by_events_of(
         await end(conn, leaving.run, leaving.outcome, event, now)
 
 
-async def drop_waiting(conn: AsyncConnection, run_id: str, reason: str, now: datetime) -> None:
-    """Settles the touches that a run was still waiting to send and will not: dropped, and anyone can read why."""
-    dropped = await conn.execute(
-        sa.update(touches)
-        .where(touches.c.run_id == run_id, touches.c.status == "waiting")
-        .values(status="dropped", reason=reason, settled_at=now)
-        .returning(touches)
-    )
+async def drop_waiting(conn: AsyncConnection, reason: str, now: datetime, *which: sa.ColumnElement[bool]) -> int:
+    """Settles touches that wait and for which nobody will ask again: dropped, and anyone can read why. How many."""
+    settled = {"status": "dropped", "reason": reason, "settled_at": now}
+    return await _settle(conn, "drop", settled, touches.c.status == "waiting", *which)
+
+
+async def give_up_calls(conn: AsyncConnection, now: datetime, *which: sa.ColumnElement[bool]) -> int:
+    """Settles claimed touches for which nobody will ask again: their calls are without an answer. How many."""
+    settled = {"status": "unknown", "reason": "no answer from the provider", "settled_at": now}
+    return await _settle(conn, "touch", settled, touches.c.status == "claimed", *which)
+
+
+async def _settle(
+    conn: AsyncConnection, kind: journal.Kind, settled: Mapping[str, Any], *which: sa.ColumnElement[bool]
+) -> int:
+    rows = (await conn.execute(sa.update(touches).where(*which).values(settled).returning(touches))).all()
     entries = [
         journal.Entry(
-            at=now,
+            at=row.settled_at,
             contact_id=row.contact_id,
-            kind="drop",
+            kind=kind,
             journey=row.journey,
-            run_id=run_id,
+            run_id=row.run_id,
             data={
                 "touch": row.template,
                 "channel": row.channel,
                 "purpose": row.purpose,
-                "reason": reason,
+                "reason": row.reason,
+                "status": row.status,
                 "touch_id": row.id,
             },
         )
-        for row in dropped
+        for row in rows
     ]
     await journal.write(conn, *entries)
+    return len(rows)
 
 
 async def tell(conn: AsyncConnection, run_id: str, event: Happening, patterns: Sequence[str], now: datetime) -> None:

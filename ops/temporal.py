@@ -116,7 +116,7 @@ class TemporalRuns:
             await self.client.start_workflow(
                 "telling",
                 args=[given],
-                id=f"telling/{given.sink}/{given.event}/{given.round}",
+                id=given.workflow_id,
                 task_queue=self.task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 static_summary=f"{given.type} to {given.sink}",

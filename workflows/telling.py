@@ -25,6 +25,11 @@ class TellingInput:
     sink: str
     type: str
 
+    @property
+    def workflow_id(self) -> str:
+        """Of the workflow that tells it: one a round."""
+        return f"telling/{self.sink}/{self.event}/{self.round}"
+
 
 @workflow.defn(name="telling")
 class Telling:

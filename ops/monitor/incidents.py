@@ -30,7 +30,7 @@ WHAT_TO_DO: Mapping[Kind, str] = {
     "ends": "runs were told to end and still run: does a worker poll? then `perennial verify --repair`",
     "dispatches": "Temporal has not been told: is it up, and a gateway running? `perennial doctor`",
     "requests": "requests were acknowledged and never read: `perennial inbox retry`",
-    "touches": "touches were claimed, and no provider has answered: `perennial verify`",
+    "touches": "touches were claimed, and no provider has answered: `perennial verify --repair`",
     "hand-offs": "contacts wait for a person, and nobody has taken them: `perennial handoffs list`",
     "chores": "they have not been done again: is the schedule paused, does a worker poll? `perennial doctor`",
 }

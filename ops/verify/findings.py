@@ -9,7 +9,7 @@ Kind = Literal[
     "forbidden", "past-the-gate", "sent-twice", "touch-not-recorded", "touch-differs", "touch-without-history",
     "exit-missed", "fact-lost", "request-unread", "request-failed", "dispatch-stuck",
     "run-without-workflow", "workflow-without-run", "run-not-ended", "workflow-not-ended", "exit-not-heard",
-    "wake-up-missed",
+    "wake-up-missed", "trigger-missed", "touch-unanswered", "touch-forgotten", "touch-went-out", "telling-stuck",
 ]  # fmt: skip
 
 NO_FAULT: frozenset[Kind] = frozenset({"request-failed"})

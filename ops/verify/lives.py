@@ -5,9 +5,10 @@ row was locked. Nothing the gate wrote down is believed: the facts are made anew
 are asked again on what was true before each claim.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from contacts import facts as facts_module
@@ -18,7 +19,7 @@ from contacts.policy import Policy
 from contacts.specs import Card, Happening
 from ops.explain_words import REASONS
 from ops.verify.findings import Finding
-from ops.verify.rows import Claimed, Life, Merged, RunRow, Stored
+from ops.verify.rows import Claimed, Life, Merged, RunRow, Skipped, Stored
 
 _CHECKS: tuple[Check, ...] = (
     gate.erased, gate.exited, gate.consent, gate.reachable, gate.held_out, gate.echoed, gate.paused, gate.held,
@@ -35,12 +36,15 @@ class Rules:
     Attributes:
         late: How far apart two clocks may be, and how long what follows from an event may take, in journeys' time.
         since: Only what was done from then on is judged; None for everything.
+        answered_since: By journey and type of event, since when such an event has begun the journey, or it is said why
+            not. What came before did so under cards that knew nothing of it.
     """
 
     cards: Sequence[Card]
     policy: Policy
     late: timedelta
     since: datetime | None = None
+    answered_since: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
 
     def covers(self, at: datetime) -> bool:
         """Whether what was done at this time is to be judged."""
@@ -71,6 +75,13 @@ class _Again:
         self._past: defaultdict[str, list[Past]] = defaultdict(list)
         self._kept: dict[str, str] = {}
         self._should_be_over: dict[str, str] = {}
+        self._begun = {(run.journey, run.entry_event) for run in self._runs.values()}
+        self._skips = Counter(life.skips)
+        self._starting: defaultdict[str, list[Card]] = defaultdict(list)
+        for card in rules.cards:
+            for type in {type for trigger in card.trigger for type in trigger.types}:
+                self._starting[type].append(card)
+        self._longest_pattern = max((p.within for card in rules.cards for p in card.patterns), default=timedelta(0))
         self._done: defaultdict[str, list[Happening]] = defaultdict(list)
 
     def findings(self) -> Iterator[Finding]:
@@ -79,10 +90,12 @@ class _Again:
                 yield from self._exits_missed_in(act)
                 self._merge(act)
             elif isinstance(act, Stored):
-                yield from self._exits_missed(act)
+                event = self._as_routed(act)
+                yield from self._exits_missed(act, event)
+                yield from self._triggers_missed(act, event)
                 known = self._facts_of(act.contact_id)
                 self._facts[act.contact_id] = facts_module.apply(known, act.event, self._rules.policy)
-                self._done[act.contact_id].append(act.event)
+                insort(self._done[act.contact_id], act.event, key=_when)
             else:
                 yield from self._forbidden(act)
                 if act.takes_slot:
@@ -107,7 +120,7 @@ class _Again:
         both = (self._facts_of(merged.kept), self._facts_of(merged.gone))
         self._facts[merged.kept] = facts_module.merge(*both, half_life)
         self._past[merged.kept] += self._past.pop(merged.gone, [])
-        self._done[merged.kept] += self._done.pop(merged.gone, [])
+        self._done[merged.kept] = sorted([*self._done[merged.kept], *self._done.pop(merged.gone, [])], key=_when)
 
     # Claims.
 
@@ -167,13 +180,16 @@ class _Again:
 
     # Exits.
 
-    def _exits_missed(self, stored: Stored) -> Iterator[Finding]:
+    def _as_routed(self, stored: Stored) -> Happening:
         event = stored.event
-        if stored.act is None or event.type not in self._ending_types or not self._rules.covers(stored.received_at):
-            return
         if event.type == "contact.identified":
             first = self._facts_of(stored.contact_id).identified_at is None
-            event = replace(event, data={**event.data, "first": first})
+            return replace(event, data={**event.data, "first": first})
+        return event
+
+    def _exits_missed(self, stored: Stored, event: Happening) -> Iterator[Finding]:
+        if stored.act is None or event.type not in self._ending_types or not self._rules.covers(stored.received_at):
+            return
         for run in self._ended_by_rule(event, stored):
             mine = self._owner(run) == stored.contact_id
             marked = run.exited_at is not None and (not mine or (run.exit_act or 0) < stored.act)
@@ -213,6 +229,33 @@ class _Again:
         # Whether a run gives way to a newer one is a matter of starts; here it is about ends.
         return [self._runs[leaving.run.id] for leaving in plan.exits if leaving.outcome != "superseded"]
 
+    # Triggers.
+
+    def _triggers_missed(self, stored: Stored, event: Happening) -> Iterator[Finding]:
+        """An event that begins a journey by its card, which it did not begin; and nobody says why not."""
+        cards = self._starting.get(event.type)
+        if stored.act is None or cards is None or not self._rules.covers(stored.received_at):
+            return
+        recent = self._recent(stored.contact_id, event)
+        for card in cards:
+            since = self._rules.answered_since.get((card.name, event.type))
+            if since is None or stored.received_at < since or (card.name, event.id) in self._begun:
+                continue
+            if not card.starts_on(event, recent) or card.ends_on(event.type, event.data):
+                continue
+            skip = Skipped(card.name, stored.received_at, event.type)
+            if self._skips[skip]:
+                # A line does not name its event. Of several that came in at one moment each has one of its own.
+                self._skips[skip] -= 1
+                continue
+            what = f"{event.type} neither began {card.name} nor is it said why not"
+            yield Finding("trigger-missed", self._life.facts.contact_id, what, {"event": event.id})
+
+    def _recent(self, contact_id: str, event: Happening) -> list[Happening]:
+        done = self._done[contact_id]
+        first = bisect_left(done, event.occurred_at - self._longest_pattern, key=_when)
+        return done[first : bisect_right(done, event.occurred_at, key=_when)]
+
     def _known_at(self, act: int, at: datetime) -> list[routing.Run]:
         """The runs there were when this act was done."""
         return [self._as_it_was(run, act, at) for run in self._runs.values() if (run.entry_act or 0) < act]
@@ -243,6 +286,10 @@ def in_order(life: Life) -> list[Merged | Stored | Claimed]:
 
 def _no_policy_excuses(verdict: Wait | Drop) -> bool:
     return verdict.reason in _NO_EXCUSE or verdict.reason.startswith("hold_")
+
+
+def _when(event: Happening) -> datetime:
+    return event.occurred_at
 
 
 _OUTRIGHT = ("consent.granted", "consent.withdrawn", "message.unsubscribed", "message.complained")

@@ -14,12 +14,13 @@ from typing import TypeVar
 
 from contacts.specs import Card
 from ops.installation import Installation
+from ops.monitor.counts import SETTLED_BY
 from ops.verify import reading
-from ops.verify.agreement import Execution, agree, checked, without_run
+from ops.verify.agreement import RUNNING, Execution, agree, checked, without_run
 from ops.verify.deliveries import History, compared
 from ops.verify.findings import Finding, Summary
 from ops.verify.lives import Rules, judged
-from ops.verify.rows import Life, RunRow
+from ops.verify.rows import Life, RunRow, Untold
 from ops.verify.workflows import Workflows
 
 LATE = timedelta(minutes=5)
@@ -65,10 +66,13 @@ class Proof:
 
     async def _all(self, progress: Progress) -> AsyncIterator[Finding]:
         contact_id = None
+        async with self.here.reading() as conn:
+            answered_since = await reading.answered_since(conn)
+        rules = Rules(self.cards, self.here.policy, self._allowance(), self.since, answered_since)
         if self.contact is not None:
             life = await reading.life(self.here, self.cards, self.contact)
             contact_id = life.facts.contact_id
-            async for finding in self._page([life]):
+            async for finding in self._page([life], rules):
                 yield finding
             known_as = {contact_id, *(run.entered_for for run in life.runs), *(merged.gone for merged in life.merges)}
             async for finding in self._orphans(known_as):
@@ -78,7 +82,7 @@ class Proof:
                 total = await reading.how_many(conn, self.since)
             progress(0, total)
             async for page in reading.lives(self.here, self.cards, self.since):
-                async for finding in self._page(page):
+                async for finding in self._page(page, rules):
                     yield finding
                 progress(self.summary.contacts, total)
             async for finding in self._orphans():
@@ -86,9 +90,13 @@ class Proof:
         before = self._overdue()
         async with self.here.reading() as conn:
             found = await reading.stuck(conn, before, contact_id)
+            found += await reading.unsettled(conn, before, self._given_up(), contact_id)
+            found += await reading.went_out(conn, contact_id, self.since)
             found += await reading.same_provider_id(conn, contact_id, self.since)
             if contact_id is None:
                 found += await reading.requests(conn, before, self.since)
+            untold = await reading.untold(conn, contact_id)
+        found += [finding for finding in await _few_at_once(map(self._telling, untold)) if finding is not None]
         for finding in found:
             yield finding
 
@@ -96,11 +104,14 @@ class Proof:
         """What should have happened before this time has had all the time it needs."""
         return self.here.clock.now() - self._allowance()
 
+    def _given_up(self) -> datetime:
+        """What was asked of a provider before this time is not asked any more, or has been asked anew."""
+        return self.here.clock.now() - SETTLED_BY * self.here.clock.rate
+
     def _allowance(self) -> timedelta:
         return self.late * self.here.clock.rate
 
-    async def _page(self, page: Sequence[Life]) -> AsyncIterator[Finding]:
-        rules = Rules(self.cards, self.here.policy, self._allowance(), self.since)
+    async def _page(self, page: Sequence[Life], rules: Rules) -> AsyncIterator[Finding]:
         for life in page:
             self._count(life, rules)
             for finding in judged(life, rules):
@@ -173,6 +184,20 @@ class Proof:
         else:
             self.summary.histories_gone += 1
         return history
+
+    async def _telling(self, untold: Untold) -> Finding | None:
+        telling = untold.telling
+        found = await self.workflows.find(telling.workflow_id) if untold.dispatched else None
+        if found is not None and found.status == RUNNING:
+            return None
+        async with self.here.reading() as conn:
+            if not await reading.still_untold(conn, telling.telling):
+                return None
+        what = f"{telling.sink} has not been told {telling.type}, and " + (
+            "the workflow that was to do so is gone" if untold.dispatched else "Temporal was never to hear of it"
+        )
+        evidence = {"telling": str(telling.telling), "event": telling.event, "workflow": telling.workflow_id}
+        return Finding("telling-stuck", untold.contact_id, what, evidence)
 
     async def _orphans(self, contact_ids: Collection[str] | None = None) -> AsyncIterator[Finding]:
         batch: list[Execution] = []

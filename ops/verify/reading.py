@@ -17,11 +17,13 @@ from contacts.facts import addresses
 from contacts.gate import Ask, Pause
 from contacts.relay import BLOCKED
 from contacts.routing import keys_named
+from contacts.runs import PAUSED
 from contacts.specs import Card, Happening
-from contacts.tables import contacts, decisions, dispatches, events, inbox, pauses, runs, touches
+from contacts.tables import contacts, decisions, dispatches, events, inbox, journal, pauses, runs, tellings, touches
 from ops.installation import Installation
 from ops.verify.findings import Finding
-from ops.verify.rows import Claimed, Halted, Life, Merged, RunRow, Stored, TouchRow
+from ops.verify.rows import Claimed, Halted, Life, Merged, RunRow, Skipped, Stored, TouchRow, Untold
+from workflows.telling import TellingInput
 
 _PAGE = 200
 
@@ -83,6 +85,10 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
     keyed = await _runs(conn, sa.tuple_(runs.c.journey, runs.c.key).in_(pairs)) if pairs else []
     claims, let_out = await _claims(conn, ids)
     halts = await _halts(conn)
+    skips: defaultdict[str, list[Skipped]] = defaultdict(list)
+    said = sa.select(journal).where(journal.c.contact_id.in_(ids), journal.c.kind == "skip")
+    for row in await conn.execute(said):
+        skips[row.contact_id].append(Skipped(row.journey, row.at, row.data["by"]))
     return [
         Life(
             facts=store.read_facts(documents[contact_id]),
@@ -91,6 +97,7 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
             claims=claims[contact_id],
             runs=own[contact_id],
             touches=let_out[contact_id],
+            skips=skips[contact_id],
             namesakes=[
                 r for r in keyed if (r.journey, r.key or "") in named[contact_id] and r.contact_id != contact_id
             ],
@@ -98,6 +105,17 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
         )
         for contact_id in ids
     ]
+
+
+async def answered_since(conn: AsyncConnection) -> dict[tuple[str, str], datetime]:
+    """By journey and type of event, since when such an event has begun the journey, or it is said why not."""
+    by = journal.c.data["by"].astext
+    query = (
+        sa.select(journal.c.journey, by, sa.func.min(journal.c.at))
+        .where(journal.c.kind.in_(["enter", "skip"]))
+        .group_by(journal.c.journey, by)
+    )
+    return {(journey, type): at for journey, type, at in await conn.execute(query)}
 
 
 def _stored(row: Any) -> Stored:
@@ -270,6 +288,100 @@ async def stuck(conn: AsyncConnection, before: datetime, contact_id: str | None)
         )
         for row in await conn.execute(query)
     ]
+
+
+async def unsettled(
+    conn: AsyncConnection, before: datetime, given_up: datetime, contact_id: str | None
+) -> list[Finding]:
+    """Touches for which nobody asks any more, and those of which nothing has been heard for too long.
+
+    Args:
+        before: A call that began before this time is not on its way any more, if its run has gone on.
+        given_up: No attempt for a touch that began before this time goes on.
+    """
+    # Whoever leaves a stage, and whoever ends, settles what was still to be sent, in the transaction that says so.
+    gone_on = sa.or_(runs.c.ended_at.is_not(None), runs.c.stage != touches.c.stage)
+    asked = sa.select(sa.func.max(decisions.c.at)).where(decisions.c.touch_id == touches.c.id).scalar_subquery()
+    due = sa.func.coalesce(touches.c.wait_until, asked, touches.c.asked_at)
+    unanswered = sa.or_(sa.and_(gone_on, touches.c.claimed_at < before), touches.c.claimed_at < given_up)
+    forgotten = sa.or_(gone_on, sa.and_(due < given_up, ~PAUSED))
+    mine = runs.c.contact_id == contact_id if contact_id is not None else sa.true()
+    query = (
+        sa.select(touches, due.label("due"), gone_on.label("gone_on"))
+        .join(runs, runs.c.id == touches.c.run_id)
+        .where(
+            mine,
+            sa.or_(
+                sa.and_(touches.c.status == "claimed", unanswered), sa.and_(touches.c.status == "waiting", forgotten)
+            ),
+        )
+        .order_by(touches.c.id)
+    )
+    return [_unsettled(row) for row in await conn.execute(query)]
+
+
+def _unsettled(row: Any) -> Finding:
+    evidence = {"touch": row.id, "run": row.run_id}
+    since = ", and its run has gone on" if row.gone_on else ""
+    if row.status == "claimed":
+        what = f"{row.template} was claimed at {row.claimed_at:{_TIME}}, and nobody knows what came of it{since}"
+        return Finding("touch-unanswered", row.contact_id, what, evidence)
+    what = f"{row.template} waits since {row.due:{_TIME}}, and nobody asks for it{since}"
+    return Finding("touch-forgotten", row.contact_id, what, evidence)
+
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+_PROOF = ("message.delivered", "message.opened", "message.clicked", "message.replied")
+
+
+async def went_out(conn: AsyncConnection, contact_id: str | None, since: datetime | None) -> list[Finding]:
+    """Touches that their contact has got, as events tell, though their rows say that they did not go out."""
+    query = (
+        sa.select(touches, sa.func.min(sa.cast(events.c.id, sa.Text)).label("event"), events.c.type)
+        .join(touches, touches.c.key == events.c.data["touch"].astext)
+        .where(events.c.type.in_(_PROOF), touches.c.status.in_(["waiting", "dropped", "failed"]))
+        .where(events.c.received_at >= since if since is not None else sa.true())
+        .where(touches.c.contact_id == contact_id if contact_id is not None else sa.true())
+        .group_by(touches.c.id, events.c.type)
+        .order_by(touches.c.id, events.c.type)
+    )
+    return [
+        Finding(
+            "touch-went-out",
+            row.contact_id,
+            f"{row.type} of {row.template}, and the touch's row says {row.status} ({row.reason})",
+            {"touch": row.id, "run": row.run_id, "event": row.event},
+        )
+        for row in await conn.execute(query)
+    ]
+
+
+async def untold(conn: AsyncConnection, contact_id: str | None) -> list[Untold]:
+    """Tellings that wait though everything that Temporal should hear of them has landed."""
+    of_it = sa.and_(
+        dispatches.c.kind == "tell",
+        dispatches.c.payload["telling"].astext == sa.cast(tellings.c.id, sa.Text),
+        dispatches.c.payload["round"].astext == sa.cast(tellings.c.round, sa.Text),
+    )
+    open_ = sa.exists().where(of_it, dispatches.c.done_at.is_(None))
+    query = (
+        sa.select(tellings, events.c.contact_id, events.c.type, sa.exists().where(of_it).label("dispatched"))
+        .join(events, events.c.id == tellings.c.event_id)
+        .where(tellings.c.status == "waiting", ~open_)
+        .where(events.c.contact_id == contact_id if contact_id is not None else sa.true())
+        .order_by(tellings.c.id)
+    )
+    return [
+        Untold(TellingInput(row.id, row.event_id, row.round, row.sink, row.type), row.contact_id, row.dispatched)
+        for row in await conn.execute(query)
+    ]
+
+
+async def still_untold(conn: AsyncConnection, telling_id: int) -> bool:
+    """Whether a telling waits."""
+    query = sa.select(tellings.c.status).where(tellings.c.id == telling_id)
+    return bool((await conn.execute(query)).scalar_one() == "waiting")
 
 
 async def same_provider_id(conn: AsyncConnection, contact_id: str | None, since: datetime | None) -> list[Finding]:

@@ -9,9 +9,11 @@ from temporalio.service import RPCError
 
 from activities import signatures as ask
 from activities.record import Record
+from contacts import store, tables, tellings
 from contacts.inbox import Inbox
 from contacts.relay import NotYet, Relay
-from contacts.tables import dispatches
+from contacts.runs import drop_waiting, give_up_calls
+from contacts.tables import dispatches, touches
 from ops import retry
 from ops.installation import Installation
 from ops.temporal import TemporalRuns
@@ -30,20 +32,26 @@ class Repairs:
 
     async def mend(self, finding: Finding) -> Repair | None:
         """Does what can be done about a finding; None where that is for a person to decide."""
-        ways: dict[str, Callable[[Mapping[str, str]], Awaitable[str]]] = {
+        ways: dict[str, Callable[[Mapping[str, str]], Awaitable[str | None]]] = {
             "dispatch-stuck": self._dispatch,
             "request-unread": self._read,
             "run-without-workflow": self._start_or_give_up,
             "run-not-ended": self._end,
             "workflow-not-ended": self._tell_exit,
             "exit-not-heard": self._tell_exit,
+            "touch-unanswered": self._settle,
+            "touch-forgotten": self._settle,
+            "telling-stuck": self._tell_again,
         }
         if finding.kind not in ways:
             return None
+        what: str | None
         try:
             what = await ways[finding.kind](finding.evidence)
         except (NotYet, RPCError) as problem:
             what = f"could not be done: {problem}"
+        if what is None:
+            return None
         return Repair(finding.contact_id, what, finding.evidence)
 
     async def _dispatch(self, evidence: Mapping[str, str]) -> str:
@@ -99,6 +107,32 @@ class Repairs:
         run = await self._run(evidence)
         await self.runs.signal(run.workflow_id, run.id, "exit", {"outcome": run.outcome or "exited", "by": "verify"})
         return "its workflow was told to end"
+
+    async def _settle(self, evidence: Mapping[str, str]) -> str | None:
+        """Only where nobody will ask again; a run that has not gone on may."""
+        now, this = self.here.clock.now(), touches.c.id == evidence["touch"]
+        async with self.here.engine.begin() as conn:
+            touch = (await conn.execute(sa.select(touches).where(this))).one()
+            await store.lock(conn, touch.contact_id)
+            run = await reading.run_now(conn, evidence["run"])
+            if run.ended_at is None and run.stage == touch.stage:
+                return None
+            reason = "exited" if run.ended_at is not None else "stage_left"
+            if await drop_waiting(conn, reason, now, this):
+                return "the touch is dropped"
+            if await give_up_calls(conn, now, this):
+                return "the touch is settled as unknown"
+        return "it was settled meanwhile"
+
+    async def _tell_again(self, evidence: Mapping[str, str]) -> str:
+        id, now = int(evidence["telling"]), self.here.clock.now()
+        async with self.here.engine.begin() as conn:
+            if not await reading.still_untold(conn, id):
+                return "it was told meanwhile"
+            await tellings.settle(conn, id, "failed", now, error="its workflow is gone", provider_id=None)
+            await tellings.again(conn, [tables.tellings.c.id == id], now)
+        await Relay(self.here.engine, self.runs).drain()
+        return "it is told anew"
 
     async def _run(self, evidence: Mapping[str, str]) -> RunRow:
         async with self.here.engine.connect() as conn:

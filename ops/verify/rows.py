@@ -8,6 +8,7 @@ from typing import Any
 from contacts.facts import Facts
 from contacts.gate import Ask, Pause
 from contacts.specs import Happening
+from workflows.telling import TellingInput
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,20 @@ class Merged:
     gone: str
     kept: str
     at: datetime
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A journey that an event did not begin, and it is said why not.
+
+    Attributes:
+        at: When the event came in.
+        by: Its type.
+    """
+
+    journey: str
+    at: datetime
+    by: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ class RunRow:
     Attributes:
         entered_for: Whose it was when it began; ``contact_id`` is whose it is now.
         entry_act, exit_act: The numbers of its beginning and of its exit.
-        entry: The data of the event that began it.
+        entry_event, entry: The event that began it, and its data.
         start_landed: Temporal has been told to start it.
         all_landed: Temporal has been told everything there is to tell of it.
     """
@@ -91,6 +106,7 @@ class RunRow:
     entered_at: datetime
     started_at: datetime
     entry_act: int | None
+    entry_event: str
     entry: Mapping[str, Any]
     stage: str | None
     next_wake: datetime | None
@@ -117,12 +133,26 @@ class TouchRow:
 
 
 @dataclass(frozen=True)
+class Untold:
+    """Another system that is to be told of an event, and has not been.
+
+    Attributes:
+        dispatched: Temporal was to hear of it, and has.
+    """
+
+    telling: TellingInput
+    contact_id: str
+    dispatched: bool
+
+
+@dataclass(frozen=True)
 class Life:
     """All there is of one contact, and of those who turned out to be the same person, as of one moment.
 
     Attributes:
         facts: As they are stored.
         runs: The contact's own.
+        skips: What the contact's journal says of triggers that began nothing.
         namesakes: Runs of other contacts with a journey and key that one of the contact's events names.
         halts: Those that people called, of whatever, so everybody's.
     """
@@ -133,5 +163,6 @@ class Life:
     claims: Sequence[Claimed]
     runs: Sequence[RunRow]
     touches: Sequence[TouchRow]
+    skips: Sequence[Skipped] = ()
     namesakes: Sequence[RunRow] = ()
     halts: Sequence[Halted] = ()

@@ -67,6 +67,10 @@ COMMANDS = [
     ["outgoing", "replay"],
     ["reviews"],
     ["verify"],
+    ["segments", "pressure"],
+    ["approvals", "list"],
+    ["approvals", "approve"],
+    ["approvals", "refuse"],
 ]
 
 READING = [

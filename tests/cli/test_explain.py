@@ -38,7 +38,8 @@ def codes_of_the_gate() -> set[str]:
 
 
 def test_every_reason_of_the_gate_has_its_sentence_and_no_other() -> None:
-    assert set(REASONS) == codes_of_the_gate()
+    # A run that goes on without a touch is no answer of the gate.
+    assert set(REASONS) == codes_of_the_gate() | {"stage_left"}
     for sentence in REASONS.values():
         assert sentence[0].isupper()
         assert sentence.endswith(".")

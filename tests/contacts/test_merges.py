@@ -164,6 +164,17 @@ async def test_keys_count_as_ever(
     assert ((await outcomes(engine))[hers][0] == "converted") is ends
 
 
+async def test_a_third_persons_run_is_no_matter_of_theirs(engine: AsyncEngine, policy: Policy) -> None:
+    """Nobody holds the third one's row."""
+    quiet = Intake(engine, (), policy)
+    alice, carol = await someone(quiet), await someone(quiet, email="carol@example.com")
+    hers = await a_run(engine, alice, journey="checkout", key="c-1")
+    third = await a_run(engine, carol, journey="checkout", key="c-3")
+    await record(quiet, bought(at(1), BOB, checkout_id="c-3"))
+    await record(Intake(engine, (CHECKOUT,), policy), *one_person(at(2)))
+    assert await outcomes(engine) == {hers: (None, None), third: (None, None)}
+
+
 async def test_a_date_that_the_other_had_a_run_of_ends_no_run_of_another_date(
     engine: AsyncEngine, policy: Policy
 ) -> None:

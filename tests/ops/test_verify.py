@@ -17,8 +17,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import signatures as ask
-from contacts import tables
+from contacts import runs, tables
 from contacts.claims import Gate
+from contacts.policy import Outgoing
 from ops.installation import Installation
 from ops.verify import proof
 from ops.verify.deliveries import Delivered, History, compared
@@ -29,11 +30,13 @@ from ops.verify.rows import TouchRow
 from ops.verify.workflows import Workflows
 from settings import Settings
 from tests.cli.world import failed, perennial
-from tests.contacts.support import a_run, an_ask
+from tests.contacts.support import a_run, an_ask, changed
 from tests.road.conftest import Road, days_in
 from tests.workflows.world import eventually
 from workflows import search_attributes as attributes
 from workflows.registry import CARDS
+
+CARDS_BY_NAME = {card.name: card for card in CARDS}
 
 
 def here(road: Road, *, later: timedelta = timedelta(0)) -> Installation:
@@ -311,6 +314,205 @@ async def test_an_exit_that_a_run_has_not_heard(road: Road) -> None:
         assert run.outcome == "converted"
         await closed(road)
         assert (await proved(road, later=timedelta(minutes=10)))[0] == []
+
+
+# Nothing waits for which nobody asks
+
+
+async def another_touch(road: Road, *, status: str, stage: str, ago: timedelta = timedelta(0)) -> str:
+    """A touch of Alice's run besides her mail, as the gate let it out or had it wait; returns its id."""
+    [run] = await road.rows(tables.runs)
+    gate, then = Gate(road.policy, "test"), road.clock.now() - ago
+    wanted = replace(an_ask(f"{run.id}/{stage}/7", then, channel="note", purpose="transactional"), journey="welcome")
+    async with road.engine.begin() as conn:
+        taken = await gate.claim(conn, wanted, run_id=run.id, contact_id=run.contact_id, stage=stage)
+        assert taken.status == "claimed"
+        if status == "waiting":
+            await gate.release(conn, taken.touch_id)
+    return taken.touch_id
+
+
+async def status_of(road: Road, touch_id: str) -> tuple[str, str | None]:
+    [touch] = [row for row in await road.rows(tables.touches) if row.id == touch_id]
+    return touch.status, touch.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "settled", "said"),
+    [
+        ("claimed", ("unknown", "no answer from the provider"), "the touch is settled as unknown"),
+        ("waiting", ("dropped", "stage_left"), "the touch is dropped"),
+    ],
+)
+async def test_a_touch_of_a_stage_that_was_left(
+    welcomed: Road, status: str, settled: tuple[str, str], said: str
+) -> None:
+    run = await waiting(welcomed)
+    now = timedelta(0)
+    touch = await another_touch(welcomed, status=status, stage="elsewhere", ago=timedelta(minutes=4))
+    if status == "claimed":
+        assert (await proved(welcomed))[0] == []  # its call may be on its way
+        now = timedelta(minutes=2)
+    for whose in (None, "alice@example.com"):
+        [finding], _ = await proved(welcomed, later=now, contact=whose)
+        assert (finding.kind, finding.evidence["touch"], finding.contact_id) == (
+            "touch-unanswered" if status == "claimed" else "touch-forgotten",
+            touch,
+            run.contact_id,
+        )
+    assert await mended(welcomed, [finding]) == [said]
+    assert await status_of(welcomed, touch) == settled
+    assert (await proved(welcomed, later=now))[0] == []
+    assert await mended(welcomed, [finding]) == ["it was settled meanwhile"]
+
+
+@pytest.mark.parametrize("status", ["claimed", "waiting"])
+async def test_a_touch_that_a_run_which_is_over_left_open(welcomed: Road, status: str) -> None:
+    run = await waiting(welcomed)
+    touch = await another_touch(welcomed, status=status, stage=run.stage)
+    await welcomed.tell("meeting.booked")
+    await welcomed.ended()
+    await closed(welcomed)
+    await change(
+        welcomed, sa.update(tables.touches).where(tables.touches.c.id == touch).values(status=status, settled_at=None)
+    )
+    [finding], _ = await proved(welcomed, later=timedelta(minutes=6))
+    assert finding.evidence == {"touch": touch, "run": run.id}
+    assert len(await mended(welcomed, [finding])) == 1
+    settled = ("unknown", "no answer from the provider") if status == "claimed" else ("dropped", "exited")
+    assert await status_of(welcomed, touch) == settled
+    assert (await proved(welcomed, later=timedelta(minutes=6)))[0] == []
+
+
+@pytest.mark.parametrize("status", ["claimed", "waiting"])
+async def test_a_touch_of_which_nothing_was_heard_for_an_hour(welcomed: Road, status: str) -> None:
+    """Its run may ask again: nothing is decided for it."""
+    run = await waiting(welcomed)
+    touch = await another_touch(welcomed, status=status, stage=run.stage)
+    assert (await proved(welcomed, later=timedelta(minutes=59)))[0] == []
+    [finding], _ = await proved(welcomed, later=timedelta(minutes=61))
+    assert finding.kind == ("touch-unanswered" if status == "claimed" else "touch-forgotten")
+    assert await mended(welcomed, [finding]) == []
+    assert (await status_of(welcomed, touch))[0] == status
+
+
+async def test_a_touch_whose_time_is_to_come_and_one_that_an_operator_keeps_back(welcomed: Road) -> None:
+    run = await waiting(welcomed)
+    touch = await another_touch(welcomed, status="waiting", stage=run.stage)
+    soon = welcomed.clock.now() + timedelta(hours=3)
+    await change(welcomed, sa.update(tables.touches).where(tables.touches.c.id == touch).values(wait_until=soon))
+    assert (await proved(welcomed, later=timedelta(hours=3, minutes=59)))[0] == []
+    assert [f.kind for f in (await proved(welcomed, later=timedelta(hours=4, minutes=1)))[0]] == ["touch-forgotten"]
+    for order, kinds in (("pause", []), ("resume", ["touch-forgotten"])):
+        async with welcomed.engine.begin() as conn:
+            await runs.signal(conn, order, welcomed.clock.now(), tables.runs.c.id == run.id)
+        await welcomed.dispatched()
+        assert [f.kind for f in (await proved(welcomed, later=timedelta(hours=4, minutes=1)))[0]] == kinds
+
+
+async def test_a_run_that_is_moved_on_leaves_no_touch_behind(road: Road) -> None:
+    async with road.all():
+        await road.consent()
+        await road.tell("ticket.opened", ticket_id="7")
+        await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
+
+        async def held() -> Any:
+            return [touch for touch in await road.rows(tables.touches) if touch.status == "waiting"]
+
+        [touch] = await eventually(held)
+        [run] = await road.rows(tables.runs)
+        handle = (await road.client()).get_workflow_handle(run.workflow_id)
+        await handle.execute_update("move", CARDS_BY_NAME["welcome"].stages[-1])
+
+        async def moved() -> bool:
+            [run] = await road.rows(tables.runs)
+            return bool(run.stage != touch.stage)
+
+        await eventually(moved)
+        assert await status_of(road, touch.id) == ("dropped", "stage_left")
+        assert (await proved(road))[0] == []
+
+
+@pytest.mark.parametrize("type", ["delivered", "opened", "clicked", "replied"])
+async def test_a_touch_that_reached_its_contact_though_its_row_says_no(welcomed: Road, type: str) -> None:
+    [touch] = await welcomed.rows(tables.touches)
+    await welcomed.tell(f"message.{type}", channel="email", touch=touch.key)
+    for _ in range(2):
+        await welcomed.tell("message.delivered", channel="email", touch="another")
+    await welcomed.dispatched()
+    for status in ("sent", "unknown", "claimed", "waiting", "dropped", "failed"):
+        await change(welcomed, sa.update(tables.touches).values(status=status, reason="so it is"))
+        found = [f for f in (await proved(welcomed))[0] if f.kind == "touch-went-out"]
+        assert [f.evidence["touch"] for f in found] == (
+            [touch.id] if status in ("waiting", "dropped", "failed") else []
+        )
+    [event] = [
+        row
+        for row in await welcomed.rows(tables.events)
+        if row.type == f"message.{type}" and "another" not in str(row.data)
+    ]
+    assert (found[0].evidence["event"], "failed (so it is)" in found[0].what) == (event.id, True)
+    later = event.received_at + timedelta(seconds=1)
+    assert [f for f in (await proved(welcomed, since=later))[0] if f.kind == "touch-went-out"] == []
+
+
+# No event without those who are told of it
+
+
+@pytest.fixture
+async def telling(road: Road) -> AsyncIterator[Road]:
+    """Klaviyo is told of visits; no worker has told it yet, and Temporal has heard of it."""
+    road.policy = changed(road.policy, outgoing=(Outgoing(to="klaviyo", types=("page.viewed",)),))
+    road.intake = replace(road.intake, policy=road.policy)
+    async with road.temporal():
+        await road.tell("page.viewed", page="home")
+        async with road.relay():
+            await road.dispatched()
+        yield road
+
+
+async def test_a_telling_that_is_on_its_way_or_has_arrived_finds_nothing(telling: Road) -> None:
+    assert (await proved(telling, later=timedelta(days=1)))[0] == []
+    await change(telling, sa.update(tables.tellings).values(status="told"))
+    await change(telling, sa.delete(tables.dispatches))
+    assert (await proved(telling, later=timedelta(days=1)))[0] == []
+
+
+async def test_a_telling_whose_workflow_is_gone_is_told_anew(telling: Road) -> None:
+    [row] = await telling.rows(tables.tellings)
+    client = await telling.client()
+    await client.get_workflow_handle(f"telling/klaviyo/{row.event_id}/1").terminate()
+    for whose in (None, "alice@example.com"):
+        [finding], _ = await proved(telling, contact=whose)
+        assert (finding.kind, finding.evidence["telling"]) == ("telling-stuck", str(row.id))
+    assert await mended(telling, [finding]) == ["it is told anew"]
+    assert (await client.get_workflow_handle(f"telling/klaviyo/{row.event_id}/2").describe()).status is not None
+    [row] = await telling.rows(tables.tellings)
+    assert (row.status, row.round) == ("waiting", 2)
+    assert (await proved(telling))[0] == []
+    await change(telling, sa.update(tables.tellings).values(status="told"))
+    assert await mended(telling, [finding]) == ["it was told meanwhile"]
+
+
+@pytest.mark.parametrize("other", [{}, {"round": 1}, {"telling": 77}])
+async def test_a_telling_that_temporal_was_never_to_hear_of(telling: Road, other: dict[str, int]) -> None:
+    """Or only of another, or of an earlier round of it."""
+    payload = {**(await telling.rows(tables.dispatches))[0].payload, **other}
+    if other:
+        await change(telling, sa.update(tables.dispatches).values(payload=payload))
+        await change(telling, sa.update(tables.tellings).values(round=2))
+    else:
+        await change(telling, sa.delete(tables.dispatches))
+    [finding], _ = await proved(telling)
+    assert (finding.kind, "never to hear" in finding.what) == ("telling-stuck", True)
+    assert await mended(telling, [finding]) == ["it is told anew"]
+    assert (await proved(telling))[0] == []
+
+
+async def test_a_telling_that_temporal_has_not_heard_of_yet_is_a_dispatch_that_is_stuck(telling: Road) -> None:
+    await change(telling, sa.update(tables.dispatches).values(done_at=None))
+    assert (await proved(telling))[0] == []
+    assert [f.kind for f in (await proved(telling, later=timedelta(minutes=10)))[0]] == ["dispatch-stuck"]
 
 
 # What should have happened by now

@@ -17,7 +17,7 @@ from contacts.events import Event, event, identities
 from contacts.gate import Pause, Send
 from contacts.intake import Intake
 from contacts.policy import Cap, Policy, SendWindow
-from contacts.specs import Card, Purpose
+from contacts.specs import Card, Purpose, often, on, once
 from ops.installation import Installation
 from ops.verify import reading
 from ops.verify.findings import Finding
@@ -80,7 +80,8 @@ async def found(
 ) -> list[Finding]:
     """Everything that is wrong with anybody."""
     here = Installation(engine, policy, Clock(), Settings())
-    rules = Rules(cards, policy, LATE, since)
+    async with engine.connect() as conn:
+        rules = Rules(cards, policy, LATE, since, await reading.answered_since(conn))
     return [f async for page in reading.lives(here, cards, since) for life in page for f in judged(life, rules)]
 
 
@@ -592,6 +593,127 @@ async def test_a_claim_that_was_first_at_somebody_elses_row_is_right(
     async with engine.begin() as conn:
         await conn.execute(sa.update(tables.runs).values(forgotten))
     assert [(f.kind, f.contact_id) for f in await found(engine, policy, cards=(keyed,))] == [("exit-missed", alice)]
+
+
+# Triggers
+
+
+async def forget(engine: AsyncEngine, event_id: str | None) -> None:
+    """What the event did to runs, and what is said of it, is gone."""
+    [event] = await rows(engine, tables.events, tables.events.c.id == event_id)
+    at_once = sa.and_(tables.journal.c.at == event.received_at, tables.journal.c.kind.in_(["enter", "skip"]))
+    begun = sa.select(tables.runs.c.id).where(tables.runs.c.entry_event == event_id)
+    async with engine.begin() as conn:
+        await conn.execute(sa.delete(tables.journal).where(at_once))
+        await conn.execute(sa.delete(tables.dispatches).where(tables.dispatches.c.run_id.in_(begun)))
+        await conn.execute(sa.delete(tables.runs).where(tables.runs.c.entry_event == event_id))
+
+
+async def test_a_trigger_without_effect_is_found(engine: AsyncEngine, policy: Policy) -> None:
+    once_only = card(reentry=once(), unless=("customer",))
+    intake = Intake(engine, (once_only,), policy)
+    forms = [await intake.record(told("form.submitted", at(n), form="f"), at(n)) for n in range(3)]
+    assert [(len(r.plan.starts), len(r.plan.skips)) for r in forms] == [(1, 0), (0, 1), (0, 1)]
+    await intake.record(told("page.viewed", at(3), page="home"), at(3))
+    assert await found(engine, policy, cards=(once_only,)) == []
+    await forget(engine, forms[1].event_id)
+    [finding] = await found(engine, policy, cards=(once_only,))
+    assert (finding.kind, finding.evidence) == ("trigger-missed", {"event": forms[1].event_id})
+    assert finding.contact_id == forms[1].contact_id
+    assert await found(engine, policy, cards=(once_only,), since=at(1.5)) == []
+
+
+async def test_a_run_whose_row_is_gone_is_found(engine: AsyncEngine, intake: Intake, policy: Policy) -> None:
+    await intake.record(told("form.submitted", who={"email": "bob@example.com"}, form="f"), START)
+    form = await intake.record(told("form.submitted", at(1), form="f"), at(1))
+    await forget(engine, form.event_id)
+    [finding] = await found(engine, policy)
+    assert (finding.kind, finding.evidence) == ("trigger-missed", {"event": form.event_id})
+
+
+async def test_of_two_triggers_at_one_moment_each_has_a_line_of_its_own(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    forms = [await intake.record(told("form.submitted", START, form=f"{n}"), at(1)) for n in range(3)]
+    assert await found(engine, policy) == []
+    [first, second] = await rows(engine, tables.journal, tables.journal.c.kind == "skip")
+    async with engine.begin() as conn:
+        await conn.execute(sa.delete(tables.journal).where(tables.journal.c.id == first.id))
+    [finding] = await found(engine, policy)
+    assert finding.kind == "trigger-missed"
+    assert finding.evidence["event"] in {form.event_id for form in forms[1:]}
+    assert second.data["by"] == "form.submitted"
+
+
+async def test_what_is_a_trigger_only_since_a_while_began_nothing_before(engine: AsyncEngine, policy: Policy) -> None:
+    """A journey, and a trigger of one, that came later."""
+    old = Intake(engine, (COURSE,), policy)
+    await old.record(told("form.submitted", START, form="f"), START)
+    await old.record(told("call.missed", START), START)
+    wider = card(trigger=(on("form.submitted"), on("call.missed")))
+    cards = (wider, card("newer"))
+    assert await found(engine, policy, cards=cards) == []
+    new = Intake(engine, cards, policy)
+    for type in ("form.submitted", "call.missed"):
+        await new.record(told(type, at(1), **({"form": "f"} if type == "form.submitted" else {})), at(1))
+    assert await found(engine, policy, cards=cards) == []
+
+
+async def test_an_event_that_is_no_trigger_by_its_data_or_an_exit_besides_began_nothing(
+    engine: AsyncEngine, policy: Policy
+) -> None:
+    picky = card(trigger=(on("form.submitted", form="f"),), exits=on("form.submitted", form="f", spam=True))
+    intake = Intake(engine, (picky,), policy)
+    for n, data in enumerate(({"form": "f"}, {"form": "g"}, {"form": "f", "spam": True})):
+        await intake.record(told("form.submitted", at(n), **data), at(n))
+    assert await found(engine, policy, cards=(picky,)) == []
+
+
+async def test_only_the_first_identification_is_one(engine: AsyncEngine, policy: Policy) -> None:
+    newcomers = card(trigger=(on("contact.identified", first=True),))
+    intake = Intake(engine, (newcomers,), policy)
+    first = [await intake.record(told("contact.identified", at(n), email="alice@example.com"), at(n)) for n in range(2)]
+    assert await found(engine, policy, cards=(newcomers,)) == []
+    await intake.record(told("contact.identified", who={"email": "bob@example.com"}, email="bob@example.com"), START)
+    await forget(engine, first[0].event_id)
+    assert [f.kind for f in await found(engine, policy, cards=(newcomers,))] == []  # the lines of that moment are gone
+    await intake.record(told("contact.identified", who={"email": "eve@example.com"}, email="eve@example.com"), at(-1))
+    [finding] = await found(engine, policy, cards=(newcomers,))
+    assert finding.evidence == {"event": first[0].event_id}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 5), (1, 0, 2)])
+async def test_behaviour_is_one_by_what_was_known_of_it_then(
+    engine: AsyncEngine, policy: Policy, order: tuple[int, ...]
+) -> None:
+    curious = card(trigger=(often(on("page.viewed", page="pricing"), times=2, days=3),))
+    intake = Intake(engine, (curious,), policy)
+    for who in ("alice", "bob"):
+        for n in order:
+            event = told("page.viewed", at(n), who={"email": f"{who}@example.com"}, page="pricing")
+            receipt = await intake.record(event, at(9 + n, hours=who == "bob"))
+            if receipt.plan.starts:
+                last = receipt
+    assert await found(engine, policy, cards=(curious,)) == []
+    await forget(engine, last.event_id)
+    assert [f.evidence["event"] for f in await found(engine, policy, cards=(curious,))] == [last.event_id]
+
+
+async def test_behaviour_of_two_who_were_not_yet_one_is_none(engine: AsyncEngine, policy: Policy) -> None:
+    curious = card(trigger=(often(on("page.viewed", page="pricing"), times=3, days=3),))
+    intake = Intake(engine, (curious,), policy)
+    for n in range(3):
+        await intake.record(told("page.viewed", at(n), who={"user": "eve"}, page="pricing"), START)
+    who = ({"user": "u"}, {"email": "alice@example.com"}, {"user": "u"}, {"email": "alice@example.com"})
+    for n, one in enumerate(who):
+        await intake.record(told("page.viewed", at(hours=n), who=one, page="pricing"), at(5, hours=n))
+    await intake.record(told("contact.merged", at(6), who={"email": "alice@example.com", "user": "u"}), at(6))
+    assert await found(engine, policy, cards=(curious,)) == []
+    begun = await intake.record(told("page.viewed", at(1), page="pricing"), at(7))
+    assert len(begun.plan.starts) == 1
+    assert await found(engine, policy, cards=(curious,)) == []
+    await forget(engine, begun.event_id)
+    assert [f.evidence["event"] for f in await found(engine, policy, cards=(curious,))] == [begun.event_id]
 
 
 # Addresses

@@ -51,7 +51,9 @@ async def test_what_a_stage_was_still_to_send_is_settled_as_it_is_left(stage: St
     await run.doing("waits for the time")
     await run.handle.execute_update("move", "sending")  # and is sent there anew
     await stage.asked(ask.DeliverRequest, 2)
-    await run.doing("waits for the time")
+    await run.says("hello: sent")
+    await run.exit()
+    assert await run.outcome() == "exited"
     assert len({request.key for request in stage.world.requests(ask.DeliverRequest)}) == 2
     assert len(stage.world.requests(ask.LeaveRequest)) == 1
 
