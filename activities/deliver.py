@@ -362,7 +362,7 @@ def _by_post(channel: str, facts: Facts) -> dict[str, str]:
     name = facts.get("name") or " ".join(filter(None, (facts.get("first_name"), facts.get("last_name"))))
     known = {"name": name} if name else {}
     if place := facts.get("postal_address"):
-        phone = {"phone": facts.telephone} if facts.telephone else {}
+        phone = {"phone": facts.get("phone")} if facts.get("phone") else {}
         known["address"] = json.dumps({**known, **phone, **place})
     return known
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
-from contacts.events import Identity
+from contacts.events import Identity, identity
 from contacts.policy import Channel, HoldKind, Policy
 from contacts.specs import Happening, Purpose
 
@@ -221,8 +221,12 @@ class Facts:
 
     def address(self, channel: str) -> str | None:
         """Where the contact is reached on a channel."""
-        value = self.get(address_kind(channel))
-        return None if value is None else str(value)
+        kind = address_kind(channel)
+        if (value := self.get(kind)) is None:
+            return None
+        # Events from before an address in their data was read as an identity have it as its vendor wrote it.
+        known = identity(kind, value)
+        return known.value if known is not None else str(value)
 
     @property
     def telephone(self) -> str | None:

@@ -174,14 +174,14 @@ PLACE = {"line1": "Hauptstr. 1", "city": "Berlin", "postal_code": "10115", "coun
 async def test_what_goes_by_post_says_where_to(
     house: House, attempt: ActivityEnvironment, channel: str, template: str
 ) -> None:
-    await house.tell("contact.updated", last_name="Ash", phone="030 901820", postal_address=PLACE)
+    await house.tell("contact.updated", last_name="Ash", phone="+49 30 901820", postal_address=PLACE)
     parcels = Recording.on(channel, idempotent=True)
     deliver = replace(house.deliver, senders={channel: parcels})
     await attempt.run(deliver.deliver, house.touch(template, channel=channel, purpose="lifecycle"))
     [message] = parcels.delivered
     assert message.metadata["name"] == "Alice Ash"
     to = address_in(message.metadata, "tests")
-    assert (to.name, to.phone) == ("Alice Ash", "030 901820")
+    assert (to.name, to.phone) == ("Alice Ash", "+4930901820")
     assert (to.line1, to.city, to.postal_code, to.country) == tuple(PLACE.values())
 
 

@@ -72,6 +72,13 @@ def test_what_was_given_stays_out_of_the_histories() -> None:
     assert envelope(Happening("e-1", "contact.updated", START, given))["data"] == {"plan": "pro"}
 
 
-def test_facts_from_before_are_read_as_they_were(policy: Policy) -> None:
+def test_a_number_from_before_is_written_to_all_the_same(policy: Policy) -> None:
+    """Its events have it as the vendor wrote it, and as such it bounced."""
     old = Happening("e-1", "contact.updated", START, {"phone": "+1 (415) 555-2671"})
-    assert apply(Facts("c-1"), old, policy).address("sms") == "+1 (415) 555-2671"
+    refused = {"channel": "sms", "address": "+1 (415) 555-2671", "permanent": True}
+    facts = apply(apply(Facts("c-1"), old, policy), Happening("e-2", "message.bounced", START, refused), policy)
+    address = facts.address("sms")
+    assert address == "+14155552671"
+    assert facts.suppression("sms", address) is None
+    local = Happening("e-1", "contact.updated", START, {"phone": "030 901820"})
+    assert apply(Facts("c-1"), local, policy).address("sms") == "030 901820"
