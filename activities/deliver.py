@@ -172,7 +172,13 @@ class Deliver:
         sender = self._sender(claim)
         drops_repeats = sender.idempotent and claim.called_ago < KEYS_LAST
         if sender.listed_within is not None and not drops_repeats:
-            found = await self._listed(sender, sender.listed_within, request.key, claim.called_ago)
+            try:
+                found = await self._listed(sender, sender.listed_within, request.key, claim.called_ago)
+            except ConnectorError as error:
+                if isinstance(error, NeverAgain) or (claim.reason is not None and claim.until is None):
+                    # It cannot be told, or need not be told at any price: no call will follow.
+                    return await self._settle(claim, "unknown", claim.reason or error.reason, time)
+                raise _later(error) from None
             if found is not None:
                 return await self._sent(claim, sender, found, time)
             async with self.engine.begin() as conn:
@@ -190,10 +196,7 @@ class Deliver:
 
     async def _listed(self, sender: Sender, within: timedelta, key: str, called_ago: timedelta) -> Accepted | None:
         """What the provider lists of a touch; None once that is proof: whatever had been called would be listed."""
-        try:
-            found = await sender.look_up(key)
-        except ConnectorError as error:
-            raise _later(error) from None
+        found = await sender.look_up(key)
         last_call = KEYS_LAST if sender.idempotent else timedelta(0)
         left = last_call + ON_ITS_WAY + within - called_ago
         if found is None and left > timedelta(0):

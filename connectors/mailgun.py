@@ -21,7 +21,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http, mail
 from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
-from connectors.errors import NeverAgain
+from connectors.errors import NeverAgain, TryAgain
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -172,15 +172,47 @@ class Mailgun:
         """See ``Sender.look_up``. What has an event, Mailgun has.
 
         Raises:
-            TryAgain: The list cannot be had now.
-            NeverAgain: Credentials are missing, or Mailgun refuses them.
+            TryAgain: The list cannot be had now, or shows nothing of ours.
+            NeverAgain: Credentials are missing, or Mailgun refuses them or the ids we give.
         """
         if self._from is None:
             raise NeverAgain(self.name, "no sender is set (PERENNIAL_MAIL_FROM)")
         id = mail.message_id(key, self._from.domain).strip("<>")
         now = str(_seconds(datetime.now(UTC)))
         page = await self._events("", begin=now, ascending="no", limit="1", **{"message-id": id})
-        return Accepted(id) if page.items else None
+        if not page.items:
+            return await self._among_newest(key, self._from.domain)
+        return Accepted(id)
+
+    async def _among_newest(self, key: str, domain: str) -> Accepted | None:
+        """The message, if it is one of the newest that are listed; None where it is not and would have had our id.
+
+        That Mailgun keeps the id we give a mail is not documented, and nothing is found by an id that it has replaced.
+        So a miss counts only while the newest mail of ours that is listed has the id we gave it.
+
+        Raises:
+            TryAgain: No mail of ours is listed.
+            NeverAgain: The newest has another id.
+        """
+        begin, kinds = str(_seconds(datetime.now(UTC))), "accepted OR delivered OR failed"
+        page = await self._events("", begin=begin, ascending="no", limit=str(PAGE), event=kinds)
+        ours: list[tuple[str, str]] = []
+        for listed in page.items:
+            with suppress(ValidationError):
+                item = _Item.model_validate(listed)
+                if item.touch and item.message_id:
+                    ours.append((item.touch, item.message_id))
+        for touch, message in ours:
+            if touch == key:
+                return Accepted(message)
+        if not ours:
+            raise TryAgain(
+                self.name, "no message of ours is listed, so a miss proves nothing", delay=COMPLETE_AFTER / 6
+            )
+        touch, message = ours[0]
+        if message != mail.message_id(touch, domain).strip("<>"):
+            raise NeverAgain(self.name, "messages have other ids than we gave them, and cannot be found by ours")
+        return None
 
     async def _events(self, path: str, **params: str) -> "_Page":
         request = self._request("GET", f"/events{path}", params=params)
@@ -276,14 +308,22 @@ class _Item(Body):
     status: Known = Field(default_factory=dict, alias="delivery-status")
     client: Known = Field(default_factory=dict, alias="client-info")
 
-    def say(self, type: str, **more: Any) -> list[Event]:
+    @property
+    def touch(self) -> str | None:
+        touch = self.variables.get("touch")
+        return touch if isinstance(touch, str) else None
+
+    @property
+    def message_id(self) -> str | None:
         headers = self.message.get("headers")
         message_id = headers.get("message-id") if isinstance(headers, dict) else None
-        touch = self.variables.get("touch")
+        return message_id.strip("<>") if isinstance(message_id, str) else None
+
+    def say(self, type: str, **more: Any) -> list[Event]:
         data = {
-            "touch": touch if isinstance(touch, str) else None,
+            "touch": self.touch,
             "channel": "email",
-            "message_id": message_id.strip("<>") if isinstance(message_id, str) else None,
+            "message_id": self.message_id,
             "address": self.recipient,
             **more,
         }

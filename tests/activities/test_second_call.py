@@ -132,6 +132,21 @@ async def test_after_an_exit_a_touch_is_dropped_where_that_is_known_and_else_unk
     assert (await answers(house))[-1] == ("drop", "exited")
 
 
+@pytest.mark.parametrize(
+    ("error", "exits"), [(NeverAgain("recording", "401"), False), (TryAgain("recording", "503"), True)]
+)
+async def test_where_nobody_can_say_it_is_unknown_and_nothing_is_asked_for_ever(
+    house: House, attempt: ActivityEnvironment, error: TryAgain | NeverAgain, exits: bool
+) -> None:
+    house.outside = Recording.on("email", **LOOK_UP)
+    await lost(house, attempt, taken=False)
+    if exits:
+        await house.tell("meeting.booked")
+    house.outside.fail(error)
+    delivery = await attempt.run(house.deliver.deliver, house.touch())
+    assert (delivery.status, delivery.reason) == ("unknown", "exited" if exits else "401")
+
+
 @pytest.mark.parametrize("refusal", [NeverAgain("recording", "401"), BadAddress("recording", "550")])
 async def test_a_refusal_of_the_second_call_says_nothing_of_the_first(
     house: House, attempt: ActivityEnvironment, refusal: NeverAgain

@@ -476,16 +476,71 @@ async def test_what_is_listed_was_taken(mailgun: Mailgun) -> None:
     assert (asked["message-id"], asked["ascending"], asked["limit"]) == (ID, "no", "1")
 
 
+def another(key: str = "run-8/greet/1", domain: str = "fernhill.example.com", **fields: Any) -> dict[str, Any]:
+    """An event of a mail that is not the one looked for; its id is ours if Mailgun keeps those."""
+    headers = {"message-id": message_id(key, domain).strip("<>")}
+    return item("accepted", **{"user-variables": {"touch": key}, "message": {"headers": headers}, **fields})
+
+
+def listing(*newest: Any) -> respx.Route:
+    """A list that does not have the id asked for, and what it has."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = [] if "message-id" in request.url.params else list(newest)
+        return httpx.Response(200, json={"items": found, "paging": {}})
+
+    return respx.get(f"{API}/events").mock(side_effect=answer)
+
+
 @respx.mock
 async def test_what_is_not_listed_is_not_found_however_often_it_is_asked_for(mailgun: Mailgun) -> None:
-    route = respx.get(f"{API}/events").respond(json={"items": [], "paging": {}})
+    route = listing(another())
     assert [await mailgun.look_up(MESSAGE.key) for _ in range(2)] == [None, None]
-    route.respond(json={"items": [item("accepted")], "paging": {}})
+    route.mock(side_effect=None).respond(json={"items": [item("accepted")], "paging": {}})
     assert await mailgun.look_up(MESSAGE.key) == Accepted(ID)
 
 
 def test_events_may_take_half_an_hour_to_be_listed() -> None:
     assert Mailgun.listed_within == COMPLETE_AFTER == timedelta(minutes=30)
+
+
+REPLACED = {"message": {"headers": {"message-id": "20260302085958.1.F00@mg.fernhill.example.com"}}}
+
+
+@pytest.mark.parametrize(
+    ("newest", "kind"),
+    [
+        ([], TryAgain),
+        ([another(**{"user-variables": {}})], TryAgain),
+        ([another(**{"user-variables": {"touch": 7}})], TryAgain),
+        ([another(message={})], TryAgain),
+        (["nonsense", {"event": "accepted"}], TryAgain),
+        ([another(**REPLACED)], NeverAgain),
+        ([another(**REPLACED), another("run-9/greet/1")], NeverAgain),
+        ([another("run-9/greet/1"), another(**REPLACED)], None),
+        ([another(domain="elsewhere.example.com")], NeverAgain),
+    ],
+)
+@respx.mock
+async def test_a_miss_proves_nothing_where_the_list_does_not_show_that_our_ids_are_kept(
+    mailgun: Mailgun, newest: list[Any], kind: type[ConnectorError] | None
+) -> None:
+    """That Mailgun takes the id we give a mail is not documented: the newest mail of ours that is listed says so."""
+    route = listing(*newest)
+    if kind is None:
+        assert await mailgun.look_up(MESSAGE.key) is None
+    else:
+        with pytest.raises(kind):
+            await mailgun.look_up(MESSAGE.key)
+    asked = route.calls.last.request.url.params
+    assert (asked["ascending"], asked["limit"]) == ("no", "300")
+    assert "accepted" in asked["event"].split(" OR ")
+
+
+@respx.mock
+async def test_a_mail_that_was_given_another_id_is_found_by_its_key_among_the_newest(mailgun: Mailgun) -> None:
+    listing(another(), another(MESSAGE.key, **REPLACED))
+    assert await mailgun.look_up(MESSAGE.key) == Accepted("20260302085958.1.F00@mg.fernhill.example.com")
 
 
 @respx.mock
