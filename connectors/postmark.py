@@ -18,6 +18,7 @@ from connectors import http, mail
 from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -65,6 +66,7 @@ class PostmarkSettings(Credentials):
         return value
 
 
+@checked
 class Postmark:
     """The ``Source`` of what became of a mail, and a ``Sender`` of mail."""
 
