@@ -13,6 +13,7 @@ from connectors import activecampaign_webhooks, http
 from connectors.base import Person, Polled, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment
 from contacts.events import Event, event, identities
 
@@ -56,6 +57,7 @@ class ActiveCampaignSettings(Credentials):
         return value
 
 
+@checked
 class ActiveCampaign:
     """The ``Source`` and ``Poller`` of what contacts do there, a ``Crm``, and a ``Sink`` of consent and segments."""
 

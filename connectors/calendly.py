@@ -19,6 +19,7 @@ from connectors import http
 from connectors.base import Polled, Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, event, identities, identity
 
@@ -60,6 +61,7 @@ class CalendlySettings(Credentials):
     consent: dict[str, Purposes] = Field(default_factory=_by_mail)
 
 
+@checked
 class Calendly:
     """The ``Source`` of meetings, their ``Poller`` as a safety net, and a ``Sink`` that passes erasure on."""
 

@@ -18,6 +18,7 @@ from connectors import http
 from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, NobodyThere
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, InvalidEvent, event, identities, minor_digits
 
@@ -45,6 +46,7 @@ class ClickFunnelsSettings(Credentials):
     tags: dict[str, int] = Field(default_factory=dict)
 
 
+@checked
 class ClickFunnels:
     """The ``Source`` of what happens in funnels, and a ``Sink`` that keeps contacts and their tags there."""
 

@@ -58,7 +58,7 @@ class CloudEvents:
     def verify(self, request: Request, now: datetime) -> None:
         """See ``Source.verify``. A single event that is malformed is refused; in a batch it costs only itself."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = token.strip().encode()
+        given = token.strip().encode(errors="replace")
         bearer = scheme.lower() == "bearer" and any(compare_digest(key, given) for key in self._bearer_keys)
         if not bearer:
             standard_webhooks.verify(self._keys, request, now)

@@ -16,6 +16,7 @@ from connectors import http
 from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -38,6 +39,7 @@ class CustomerIoSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 100
 
 
+@checked
 class CustomerIo:
     """The ``Source`` of what became of Customer.io's messages, and a ``Sink``."""
 

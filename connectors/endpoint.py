@@ -22,6 +22,7 @@ from connectors import http
 from connectors.base import Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
+from connectors.fields import checked
 from connectors.standard_webhooks import keys_in
 
 BODY_LIMIT = 20_000
@@ -40,6 +41,7 @@ class EndpointSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 20
 
 
+@checked
 class Endpoint:
     """The ``Sink`` behind one address."""
 

@@ -25,6 +25,7 @@ from connectors import http
 from connectors.base import Person, Polled, Refused, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, one_line_errors
 from contacts.events import Event, Identity, event, identities, minor_digits
 
@@ -102,6 +103,7 @@ def _der_of(pem: str) -> str:
     return re.sub(r"-----[A-Z ]+-----|\\n|\s", "", pem)
 
 
+@checked
 class GoHighLevel:
     """The ``Source`` and ``Poller`` of what changed in GoHighLevel, its ``Crm``, and a ``Sink`` of noes."""
 

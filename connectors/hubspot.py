@@ -15,6 +15,7 @@ from connectors import http, hubspot_poll, hubspot_webhooks
 from connectors.base import Person, Polled, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from connectors.hubspot_api import CONTACTS, Api, Links, Record, Records
 from connectors.hubspot_preferences import LegalBasis, Preferences, Subscriptions
 from connectors.webhook import Body
@@ -102,6 +103,7 @@ _LIFECYCLE: Mapping[str, str | None] = {
 }
 
 
+@checked
 class HubSpot:
     """The ``Source`` and ``Poller`` of CRM changes, the ``Crm`` that people in sales work in, and a ``Sink``."""
 

@@ -18,6 +18,7 @@ from connectors import http, intercom_events
 from connectors.base import Accepted, Message, Person, Refused, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, NobodyThere, TryAgain
+from connectors.fields import checked
 from connectors.webhook import Body, secrets_in
 from contacts.events import Event
 
@@ -52,6 +53,7 @@ class IntercomSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 150.0
 
 
+@checked
 class Intercom:
     """``Source`` of what happens in the inbox; ``Crm``, ``Directory`` and ``Sink``; ``Sender`` of in-app messages."""
 

@@ -15,6 +15,7 @@ from connectors import http
 from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, PartlyUnderstood, event, identities, minor_digits
 
@@ -47,6 +48,7 @@ class KlaviyoSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 12
 
 
+@checked
 class Klaviyo:
     """The ``Source`` of what Klaviyo saw, and a ``Sink`` of what we did."""
 

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from connectors import http
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import checked
 from contacts.events import Identity
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -40,6 +41,7 @@ class LiveSettings(Credentials):
         return value
 
 
+@checked
 class Live:
     """The ``LiveFacts`` of the business's own systems."""
 

@@ -19,6 +19,7 @@ from connectors import http
 from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain
+from connectors.fields import check_header, checked
 from connectors.postal import PostalAddress, address_in
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
@@ -57,6 +58,7 @@ class LobSettings(Credentials):
     verify_us: bool = False
 
 
+@checked
 class Lob:
     """The ``Sender`` of mail on paper, and the ``Source`` of what became of it."""
 
@@ -141,6 +143,7 @@ class Lob:
         settings = self._settings
         if not settings.sender:
             raise NeverAgain(self.name, "nothing says who it is from (LOB_SENDER)")
+        check_header(self.name, "key", message.key)
         metadata = {"touch": message.key, "email": message.to}
         for name, value in metadata.items():
             if len(value) > 500 or '"' in value or "\\" in value:

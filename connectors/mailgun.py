@@ -22,6 +22,7 @@ from connectors import http, mail
 from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -64,6 +65,7 @@ class MailgunSettings(Credentials):
     base_url: HttpUrl = HttpUrl("https://api.mailgun.net")
 
 
+@checked
 class Mailgun:
     """The ``Source`` of what became of a mail, its ``Poller``, and a ``Sender`` of mail."""
 

@@ -13,6 +13,7 @@ from connectors import http, standard_webhooks
 from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identities
 
@@ -60,6 +61,7 @@ class MakeSettings(Credentials):
         raise ValueError("must be an https URL")
 
 
+@checked
 class Make:
     """The ``Source`` of what scenarios send, and a ``Sink`` that calls one."""
 

@@ -14,6 +14,7 @@ from connectors import http
 from connectors.base import Accepted, Message, Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -45,6 +46,7 @@ class ManyChatSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 10
 
 
+@checked
 class ManyChat:
     """The ``Source`` of External Requests, which ``Replies``; a ``Sender``; a ``Sink`` of tags and fields.
 

@@ -18,6 +18,7 @@ from connectors import http, mail
 from connectors.base import Accepted, Message, Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain, Unknown
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -68,6 +69,7 @@ class PostmarkSettings(Credentials):
         return value
 
 
+@checked
 class Postmark:
     """The ``Source`` of what became of a mail, a ``Sender`` of mail, and the ``Sink`` of a yes after a no."""
 

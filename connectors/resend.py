@@ -14,6 +14,7 @@ from connectors import http, mail, standard_webhooks
 from connectors.base import Accepted, Message, Request, key_of
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, Unknown
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, event, identities
 
@@ -47,6 +48,7 @@ class ResendSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 2
 
 
+@checked
 class Resend:
     """The ``Sender`` of mail through Resend, and the ``Source`` of what became of it."""
 

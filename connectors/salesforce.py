@@ -13,6 +13,7 @@ from connectors import http, salesforce_poll
 from connectors.base import Person, Polled, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
+from connectors.fields import checked
 from connectors.salesforce_api import FIELD, ID, Api, MaybeSaved, Saved, record_id, text
 from connectors.webhook import Body, Moment, check_secret, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
@@ -49,6 +50,7 @@ class SalesforceSettings(Credentials):
     event_fields: Mapping[str, Mapping[FieldName, str | bool]] = Field(default_factory=dict)
 
 
+@checked
 class Salesforce:
     """The ``Source`` and ``Poller`` of CRM changes, the ``Crm`` that people in sales work in, and a ``Sink``."""
 

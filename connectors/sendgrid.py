@@ -20,6 +20,7 @@ from connectors import http, mail
 from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, Unknown
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_age, one_line_errors, secrets_in
 from contacts.events import Event, PartlyUnderstood, event, identities
 
@@ -72,6 +73,7 @@ class SendGridSettings(Credentials):
         return value
 
 
+@checked
 class SendGrid:
     """The ``Source`` of what became of a mail, and a ``Sender`` of mail."""
 

@@ -27,6 +27,7 @@ from connectors import http, standard_webhooks
 from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
+from connectors.fields import checked
 from connectors.postal import address_in
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, event, identities, identity
@@ -59,6 +60,7 @@ class SendosoSettings(Credentials):
     signing_secret: SecretStr | None = None
 
 
+@checked
 class Sendoso:
     """The ``Sender`` of gifts, and the ``Source`` of what became of them, where that names anybody."""
 

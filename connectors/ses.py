@@ -16,6 +16,7 @@ from connectors import http, mail, sigv4, sns
 from connectors.base import Accepted, Message, Request, key_of
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, InvalidEvent, event, identities
 
@@ -52,6 +53,7 @@ class SesSettings(Credentials):
     base_url: HttpUrl | None = None
 
 
+@checked
 class Ses(sns.FromSns):
     """The ``Sender`` of mail through Amazon SES, and the ``Source`` of what became of it."""
 

@@ -16,6 +16,7 @@ from connectors import http, slack_blocks, slack_questions
 from connectors.base import Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.fields import checked
 from connectors.webhook import Body, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, InvalidEvent
 
@@ -47,6 +48,7 @@ class SlackSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 1.0
 
 
+@checked
 class Slack:
     """The ``Alert`` that people see, ``Source`` of what they click on it, and ``Sink`` that shows who was first."""
 

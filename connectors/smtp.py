@@ -21,6 +21,7 @@ from connectors import mail
 from connectors.base import Accepted, Message
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, ConnectorError, NeverAgain, TryAgain, Unknown
+from connectors.fields import checked
 from connectors.http import Pace
 
 Step = Literal["connect", "from", "to", "data"]
@@ -69,6 +70,7 @@ class SmtpSettings(Credentials):
         return self
 
 
+@checked
 class Smtp:
     """Sends mail through the relay of its settings, one connection a message."""
 

@@ -15,6 +15,7 @@ from connectors import http, stripe_events
 from connectors.base import Polled, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import check_header, checked
 from connectors.stripe_events import Customer
 from connectors.webhook import Body, check_age, check_signature, secrets_in
 from contacts.events import Event, Identity
@@ -44,6 +45,7 @@ class StripeSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 20.0
 
 
+@checked
 class Stripe:
     """``Source`` and ``Poller`` of billing events, ``Directory`` of customers, ``LiveFacts`` of open invoices."""
 
@@ -166,6 +168,7 @@ class Stripe:
         """
         if not 0 < len(key) <= 255:
             raise NeverAgain(self.name, "key: must have 1 to 255 characters")
+        check_header(self.name, "key", key)
         wanted = {"customer": customer_id, "flow_data[type]": "payment_method_update"}
         if self._settings.portal_return_url:
             wanted["return_url"] = str(self._settings.portal_return_url)

@@ -229,7 +229,11 @@ def _document(request: Request) -> dict[str, Any]:
 
 
 def _endpoint(request: Request) -> str:
-    return PATHS.get(urlsplit(request.url).path.rpartition("/")[2], "")
+    try:
+        path = urlsplit(request.url).path
+    except ValueError:
+        raise Refused(400, "the URL does not parse") from None
+    return PATHS.get(path.rpartition("/")[2], "")
 
 
 def _is_batch(request: Request) -> bool:

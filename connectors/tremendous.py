@@ -18,6 +18,7 @@ from connectors import http
 from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain
+from connectors.fields import checked
 from connectors.webhook import Body, Moment, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, event, identities, identity, minor_digits
 
@@ -59,6 +60,7 @@ class TremendousSettings(Credentials):
     limit: Annotated[Decimal, Field(gt=0)] | None = None
 
 
+@checked
 class Tremendous:
     """The ``Sender`` of gift cards. Its ``Source`` and its ``Poller`` say whether they arrived."""
 

@@ -23,6 +23,7 @@ from connectors import http
 from connectors.base import Accepted, Message, Refused, Reply, Request, key_of, tag_of
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, OptedOut
+from connectors.fields import checked
 from connectors.webhook import Body, one_line_errors, secrets_in
 from contacts.events import Event, InvalidEvent, event, identities, identity
 
@@ -96,6 +97,7 @@ class TwilioSettings(Credentials):
         return values
 
 
+@checked
 class Twilio:
     """The ``Sender`` of text messages, and the ``Source`` of what comes back."""
 
@@ -220,7 +222,7 @@ _PROVIDER = http.Provider("twilio", busy=frozenset({429}), read=_refusal)
 def _check_text(text: str) -> None:
     if not text.strip():
         raise NeverAgain(Twilio.name, "text is empty")
-    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\r\t" for c in text):
+    if any(unicodedata.category(c) == "Cc" and c not in "\n\r\t" for c in text):
         raise NeverAgain(Twilio.name, "text holds a control character")
     length = len(text.encode("utf-16-le")) // 2
     if length > LONGEST_TEXT:

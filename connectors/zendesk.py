@@ -15,6 +15,7 @@ from connectors import http, zendesk_events
 from connectors.base import Person, Polled, Refused, Request, Task
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
+from connectors.fields import check_header, checked
 from connectors.webhook import Body, check_age, check_signature, secrets_in
 from connectors.zendesk_events import OURS
 from contacts.events import Event
@@ -49,6 +50,7 @@ class ZendeskSettings(Credentials):
     calls_per_second: Annotated[float, Field(gt=0)] | None = 3.0
 
 
+@checked
 class Zendesk:
     """The ``Source`` and ``Poller`` of support tickets, and a ``Crm`` for teams that work in the help desk."""
 
@@ -143,6 +145,7 @@ class Zendesk:
             raise NeverAgain(self.name, f"subject: is longer than {_SUBJECT_LIMIT} characters")
         if not 0 < len(body) <= _TEXT_LIMIT:
             raise NeverAgain(self.name, f"body: must have 1 to {_TEXT_LIMIT} characters")
+        check_header(self.name, "key", key)
         external_id = _external_id(key)
         there = await self._ask("GET", "/tickets.json", _Tickets, params={"external_id": external_id})
         if there.tickets:
