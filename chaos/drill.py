@@ -266,6 +266,7 @@ class _Drill:
             for email, kind, name, count in await conn.execute(_LINES):
                 lines[email][kind, name] += count
             rows = [Row(*row) for row in await conn.execute(_TOUCHES)]
+            claims = {key: self._on_our_clock(at) for key, at in await conn.execute(_CLAIMS)}
             statuses = await _pairs(conn, _STATUSES)
             reasons = await _pairs(conn, _REASONS)
             outcomes = await _pairs(conn, _OUTCOMES)
@@ -274,7 +275,10 @@ class _Drill:
             lost=[*verdict.losses(acknowledged, sources, stored, lines), *(f"refused: {r}" for r in teller.refused)],
             duplicated=duplicated,
             sent_again=sent_again,
-            forbidden=verdict.forbidden(acknowledged, self.provider.delivered),
+            forbidden=[
+                *verdict.forbidden(acknowledged, self.provider.delivered),
+                *verdict.claimed_after(acknowledged, self.provider.delivered, claims),
+            ],
             unexplained=verdict.unexplained(rows, delivered, self.provider.delivered),
         )
         acts = [act for life in people for act in life.acts]
@@ -298,6 +302,10 @@ class _Drill:
         }
         return Outcome(self.plan, counts, found, findings, proof.summary, unsettled, 0.0)
 
+    def _on_our_clock(self, at: datetime) -> float:
+        """A moment of the journeys on this process's monotonic clock."""
+        return monotonic() - self.where.clock.machine_seconds(self.where.clock.now() - at)
+
 
 async def _pairs(conn: AsyncConnection, query: sa.Select[Any, int]) -> dict[str, int]:
     return {str(name): count for name, count in await conn.execute(query)}
@@ -314,6 +322,9 @@ async def _under_way(engine: AsyncEngine, clock: Clock) -> dict[str, int]:
     counts = {
         "dispatches to land": sa.select(sa.func.count()).where(dispatches.c.done_at.is_(None)),
         "touches claimed and not settled": sa.select(sa.func.count()).where(touches.c.status == "claimed"),
+        "touches past their time": sa.select(sa.func.count()).where(
+            touches.c.status == "waiting", touches.c.wait_until < late
+        ),
         "requests to read": sa.select(sa.func.count()).where(inbox.c.status == "received"),
         "runs told to end": sa.select(sa.func.count()).where(runs.c.exited_at.is_not(None), runs.c.ended_at.is_(None)),
         "runs past their time": sa.select(sa.func.count()).where(runs.c.ended_at.is_(None), runs.c.next_wake < late),
@@ -329,6 +340,7 @@ _LINES = (
     .where(journal.c.kind.in_(["enter", "skip"]))
     .group_by(contacts.c.id, journal.c.kind, journal.c.journey)
 )
+_CLAIMS = sa.select(touches.c.key, touches.c.claimed_at).where(touches.c.claimed_at.is_not(None))
 _TOUCHES = sa.select(touches.c.key, touches.c.status, touches.c.purpose, touches.c.reason)
 _STATUSES = sa.select(touches.c.status, sa.func.count()).group_by(touches.c.status)
 _REASONS = sa.select(touches.c.reason, sa.func.count()).where(touches.c.reason.is_not(None)).group_by(touches.c.reason)

@@ -33,6 +33,8 @@ class Act:
         ambush: It is not told before the contact's run is about to wake, but at the latest two days after ``told``.
         copies: How many times it is told besides, each so many days after the first.
         lost: Nobody ever tells it.
+        under: Another name of the contact's, an address or a device, under which it is told; what is told of both names
+            (``joins``) makes them one person.
     """
 
     id: str
@@ -45,6 +47,12 @@ class Act:
     ambush: bool = False
     copies: tuple[float, ...] = ()
     lost: bool = False
+    under: str | None = None
+
+    @property
+    def joins(self) -> bool:
+        """It says that two names are one person's."""
+        return self.under is not None and self.type in ("identify", "contact.merged")
 
 
 @dataclass(frozen=True)
@@ -102,13 +110,15 @@ class _Life:
         local = (self._drill_begins + timedelta(days=self.begins)).astimezone(ZoneInfo(self.timezone))
         self.begins += (23 - local.hour - local.minute / 60) / 24
 
-    def act(self, door: Door, type: str, after: float, *, ambush: bool = False, **data: Any) -> Act:
+    def act(
+        self, door: Door, type: str, after: float, *, ambush: bool = False, under: str | None = None, **data: Any
+    ) -> Act:
         self._acts += 1
         id = f"{self.email.partition('@')[0]}-{self._acts}"
         at = self.begins + after
-        return Act(id, self.email, door, type, at, at, data, ambush)
+        return Act(id, self.email, door, type, at, at, data, ambush, under=under)
 
-    def identify(self) -> Act:
+    def identify(self, after: float = 0, *, ambush: bool = False, under: str | None = None) -> Act:
         phone = f"+4930{self.random.randint(1_000_000, 9_999_999)}"
         traits: dict[str, Any] = {
             "firstName": "Ada",
@@ -116,7 +126,7 @@ class _Life:
             "consent": {"email": ["promotional", "lifecycle"], "sms": ["lifecycle"]},
             "phone": phone,
         }
-        return self.act("track", "identify", 0, **traits)
+        return self.act("track", "identify", after, ambush=ambush, under=under, **traits)
 
     def soon(self) -> float:
         return self.random.uniform(0.02, 0.3)
@@ -207,6 +217,24 @@ def _customer(life: _Life) -> Iterator[Act]:
     yield from life.change_of_heart()
 
 
+def _stranger(life: _Life) -> Iterator[Act]:
+    """Leaves a checkout under one name and buys under another; only then it shows that both are one person's."""
+    name = life.email.partition("@")[0]
+    yield life.identify()
+    # Told by the moment it happened at, to the hour: a device's clock is not.
+    yield life.act("cloudevents", "checkout.started", 0.01, checkout_id=f"k-{name}", value=4900, currency="EUR")
+    bought = life.random.uniform(0.3, 0.9)
+    known, ambush = bought + life.random.uniform(0.2, 1.5), life.random.random() < 0.5
+    if life.random.random() < 0.5:
+        device = f"device-of-{name}"
+        yield life.act("track", "purchase.completed", bought, under=device, order_id=f"o-{name}")
+        yield life.identify(known, ambush=ambush, under=device)
+    else:
+        address = f"also-{life.email}"
+        yield life.act("stripe", "checkout.session.completed", bought, under=address, checkout_id=None)
+        yield life.act("cloudevents", "contact.merged", known, ambush=ambush, under=address)
+
+
 _KINDS: dict[str, tuple[int, Callable[[_Life], Iterator[Act]]]] = {
     "reader": (30, _reader),
     "owl": (10, _owl),
@@ -214,4 +242,5 @@ _KINDS: dict[str, tuple[int, Callable[[_Life], Iterator[Act]]]] = {
     "subscriber": (15, _subscriber),
     "caller": (10, _caller),
     "customer": (15, _customer),
+    "stranger": (10, _stranger),
 }

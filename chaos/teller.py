@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -32,10 +33,16 @@ _PAUSE = 0.5
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """An act that was answered 2xx for the first time at ``at`` (this process's monotonic clock)."""
+    """An act that was answered 2xx.
+
+    Attributes:
+        at: When that was so for the first time, on this process's monotonic clock.
+        begun: When it was first sent: from then on it may have had its effect.
+    """
 
     act: Act
     at: float
+    begun: float = -inf
 
 
 @dataclass
@@ -57,6 +64,7 @@ class Teller:
     attempts: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
+    _begun: dict[str, float] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
     _client: httpx.AsyncClient = field(
         default_factory=lambda: httpx.AsyncClient(
@@ -75,6 +83,7 @@ class Teller:
     async def tell(self, act: Act) -> None:
         """Tells it until it is answered 2xx."""
         async with self._room:
+            begun = self._begun.setdefault(act.id, monotonic())
             while True:
                 self.attempts += 1
                 try:
@@ -90,7 +99,7 @@ class Teller:
                         return
                 await asyncio.sleep(_PAUSE)
         self.tellings += 1
-        self.acknowledged.setdefault(act.id, Acknowledged(act, monotonic()))
+        self.acknowledged.setdefault(act.id, Acknowledged(act, monotonic(), begun))
 
     async def close(self) -> None:
         """Ends the connections."""
@@ -120,8 +129,10 @@ class Teller:
         return self._client.build_request("POST", self.gateway + path, content=body, headers=given)
 
     def _track(self, act: Act) -> tuple[str, bytes, dict[str, str]]:
+        anonymous = act.under is not None and not act.joins
         call: dict[str, Any] = {
-            "userId": f"user-{act.email}",
+            **({} if anonymous else {"userId": f"user-{act.email}"}),
+            **({"anonymousId": act.under} if act.under is not None else {}),
             "messageId": act.id,
             "timestamp": self.when(act.happens).isoformat(),
             "sentAt": self.clock.now().isoformat(),
@@ -129,12 +140,14 @@ class Teller:
         if act.type == "identify":
             call["traits"] = {"email": act.email, **act.data}
         else:
-            call |= {"event": act.type, "properties": act.data, "context": {"traits": {"email": act.email}}}
+            context = {} if anonymous else {"traits": {"email": act.email}}
+            call |= {"event": act.type, "properties": act.data, "context": context}
         path = "/v1/identify" if act.type == "identify" else "/v1/track"
         token = base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
         return path, json.dumps(call).encode(), {"authorization": f"Basic {token}"}
 
     def _cloudevent(self, act: Act) -> tuple[str, bytes, dict[str, str]]:
+        names = {"email": act.email, **({"stripe": _customer(act.under)} if act.under is not None else {})}
         body = json.dumps(
             {
                 "specversion": "1.0",
@@ -142,7 +155,7 @@ class Teller:
                 "source": _SENDER,
                 "type": act.type,
                 "time": self.when(act.happens).isoformat(),
-                "data": {"identities": {"email": act.email}, **act.data},
+                "data": {"identities": names, **act.data},
             }
         ).encode()
         sent = str(int(datetime.now(UTC).timestamp()))
@@ -157,7 +170,8 @@ class Teller:
         return "/events", body, headers
 
     def _stripe(self, act: Act) -> tuple[str, bytes, dict[str, str]]:
-        name = act.email.partition("@")[0]
+        email = act.under or act.email
+        name = email.partition("@")[0]
         thing: dict[str, Any]
         if act.type == "checkout.session.completed":
             checkout = act.data["checkout_id"]
@@ -169,8 +183,8 @@ class Teller:
                 "status": "complete",
                 "amount_total": 4900,
                 "currency": "eur",
-                "customer": f"cus_{name}",
-                "customer_details": {"email": act.email},
+                "customer": _customer(email),
+                "customer_details": {"email": email},
                 "metadata": {"checkout_id": checkout} if checkout else {},
             }
         else:
@@ -178,8 +192,8 @@ class Teller:
             thing = {
                 "id": act.data["invoice_id"],
                 "object": "invoice",
-                "customer": f"cus_{name}",
-                "customer_email": act.email,
+                "customer": _customer(email),
+                "customer_email": email,
                 "amount_due": 1900,
                 "amount_paid": 1900 if paid else 0,
                 "attempt_count": 1,
@@ -220,6 +234,11 @@ class Teller:
 
     def _second(self, act: Act) -> datetime:
         return self.when(act.happens).replace(microsecond=0)
+
+
+def _customer(email: str) -> str:
+    """Stripe's id of whoever has this address."""
+    return f"cus_{email.partition('@')[0]}"
 
 
 _SENDER = "urn:example:drill"

@@ -6,6 +6,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from chaos.lives import Act
@@ -23,6 +24,12 @@ STARTS = {
     "contract.signed": "contract-signed",
 }
 """Acts that begin a journey, or leave a line that says why they did not."""
+
+BUYS = ("checkout.session.completed", "purchase.completed")
+"""Acts that end what asks the contact to buy."""
+
+CLOCKS = 0.25
+"""Seconds that two clocks of this machine may be apart."""
 
 FORBIDS = ("consent.withdrawn", "message.unsubscribed")
 """After one of these no promotional mail may be claimed, ever."""
@@ -117,7 +124,7 @@ def forbidden(acknowledged: Iterable[Acknowledged], deliveries: Iterable[Deliver
     for one in sorted(acknowledged, key=lambda a: a.at):
         if one.act.type in FORBIDS:
             opted_out.setdefault(one.act.email, one)
-        if one.act.type == "checkout.session.completed":
+        if one.act.type in BUYS and one.act.under is None:
             for journey in ("welcome", "abandoned-checkout"):
                 bought.setdefault((one.act.email, journey), one)
     found: list[str] = []
@@ -128,6 +135,42 @@ def forbidden(acknowledged: Iterable[Acknowledged], deliveries: Iterable[Deliver
             if since is not None and delivery.at > since.at + GRACE:
                 found.append(
                     f"{delivery.template} to {delivery.to} {delivery.at - since.at:.1f} s after {since.act.type}"
+                )
+    return found
+
+
+def claimed_after(
+    acknowledged: Iterable[Acknowledged], deliveries: Iterable[Delivery], claimed: Mapping[str, float]
+) -> list[str]:
+    """Promotion that was let out while a ticket was open, or asks for what was bought under another name.
+
+    How long a call takes would hide both: a ticket is soon solved, and a checkout soon given up. So what counts is when
+    the touch was claimed.
+
+    Args:
+        claimed: By a touch's key, when it was claimed, on the clock of the acknowledgements.
+    """
+    told = sorted(acknowledged, key=lambda a: a.at)
+    opened = {one.act.email: one for one in reversed(told) if one.act.type == "ticket.opened"}
+    # From when its solution was first sent it may be solved.
+    solved = {one.act.email: one.begun for one in told if one.act.type == "ticket.solved"}
+    joined = {one.act.email: one for one in reversed(told) if one.act.joins}
+    bought = {one.act.email: one for one in reversed(told) if one.act.type in BUYS and one.act.under is not None}
+    found: list[str] = []
+    for delivery in deliveries:
+        at = claimed.get(delivery.key)
+        if delivery.purpose != "promotional" or at is None:
+            continue
+        ticket = opened.get(delivery.to)
+        if ticket is not None and ticket.at + CLOCKS < at < solved.get(delivery.to, inf):
+            found.append(f"{delivery.template} to {delivery.to} was claimed {at - ticket.at:.1f} s after ticket.opened")
+        order, both = bought.get(delivery.to), joined.get(delivery.to)
+        if order is not None and both is not None and delivery.journey == "abandoned-checkout":
+            since = max(order.at, both.at)
+            if at > since + CLOCKS:
+                found.append(
+                    f"{delivery.template} to {delivery.to} was claimed {at - since:.1f} s after what another name of "
+                    "theirs had bought was known to be theirs"
                 )
     return found
 

@@ -34,6 +34,19 @@ def test_every_kind_of_trouble_is_there() -> None:
     assert late, "something is told after what happened later"
 
 
+def test_some_buy_under_another_name_before_it_is_known_to_be_theirs() -> None:
+    strangers = [life for life in LIVES if life.kind == "stranger"]
+    assert len(strangers) > 20
+    assert {life.acts[-1].type for life in strangers} == {"identify", "contact.merged"}
+    for identify, checkout, bought, known in (life.acts for life in strangers):
+        assert (identify.under, checkout.under) == (None, None)
+        assert checkout.happens < bought.happens < known.happens
+        assert bought.under is not None
+        assert (bought.joins, known.joins, known.under) == (False, True, bought.under)
+    assert len({life.acts[-1].under for life in strangers}) == len(strangers)
+    assert not [act for life in LIVES if life.kind != "stranger" for act in life.acts if act.under is not None]
+
+
 def test_some_come_at_night_with_two_journeys_that_wait_for_the_morning() -> None:
     owls = [life for life in LIVES if life.kind == "owl"]
     assert owls
