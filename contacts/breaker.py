@@ -1,8 +1,11 @@
 """What is far from usual stops a journey's promotion until a person has looked.
 
-A change to fifty thousand records must not mail fifty thousand people in a minute.
+A change to fifty thousand records must not mail fifty thousand people in a minute. What a person has let out is no such
+thing and is not counted: what a rollout begins, whose size and rate they saw before they said yes, and what waited for
+a halt that they ended.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import pauses
-from contacts.gate import Pause
+from contacts.gate import Ask, Pause
 from contacts.policy import Breaker
+from contacts.runs import of_a_rollout
 from contacts.tables import runs, touches
 
 _USUAL_OVER = timedelta(weeks=4)
@@ -42,22 +46,40 @@ class Rush:
         return f"{self.count} {self.what} where {self.usual or 0:.1f} are usual"
 
 
-async def sends(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> Rush:
+async def sends(conn: AsyncConnection, ask: Ask, run_id: str, breaker: Breaker) -> Rush | None:
     """Counts a journey's promotional touches and the one that wants to follow, and halts it if they are far from usual.
 
-    Transactions that run at once do not see each other's claims, so there may be as many too many as run beside this.
+    None where a person has let this one out. Transactions that run at once do not see each other's claims, so there may
+    be as many too many as run beside this.
     """
-    mine = sa.and_(touches.c.journey == journey, touches.c.purpose == "promotional")
-    rush = Rush("promotional messages", 1, breaker.sends_of(journey), breaker.times_usual)
-    new = touches.c.asked_at > pauses.let_go(journey)
-    return await _judged(conn, journey, rush, mine, touches.c.claimed_at, new, breaker, now)
+    let_go = await pauses.let_go(conn, ask.journey, ask.now)
+    if await _is_let_out(conn, ask, run_id, let_go):
+        return None
+    mine = sa.and_(touches.c.journey == ask.journey, touches.c.purpose == "promotional")
+    rush = Rush("promotional messages", 1, breaker.sends_of(ask.journey), breaker.times_usual)
+    by_halt = (
+        sa.and_(touches.c.channel == channel if channel else sa.true(), touches.c.asked_at <= at)
+        for channel, at in let_go.items()
+    )
+    new = sa.not_(sa.or_(*by_halt, of_a_rollout(touches.c.run_id)))
+    return await _judged(conn, ask.journey, rush, mine, touches.c.claimed_at, new, breaker, ask.now)
 
 
 async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: datetime) -> Rush:
     """Counts who has entered a journey, this one included, and halts it if they are far from usual."""
     rush = Rush("entries", 0, breaker.entries_of(journey), breaker.times_usual)
-    new = runs.c.started_at > pauses.let_go(journey)
+    new = sa.not_(of_a_rollout(runs.c.id))
+    if (at := (await pauses.let_go(conn, journey, now)).get(None)) is not None:
+        new = sa.and_(new, runs.c.started_at > at)
     return await _judged(conn, journey, rush, runs.c.journey == journey, runs.c.started_at, new, breaker, now)
+
+
+async def _is_let_out(conn: AsyncConnection, ask: Ask, run_id: str, let_go: Mapping[str | None, datetime]) -> bool:
+    first = sa.select(touches.c.asked_at).where(touches.c.key == ask.key).scalar_subquery()
+    by_rollout = of_a_rollout(sa.literal(run_id, runs.c.id.type))
+    asked_at, is_of_a_rollout = (await conn.execute(sa.select(first, by_rollout))).one()
+    ends = [at for channel, at in let_go.items() if channel in (None, ask.channel)]
+    return is_of_a_rollout or any((asked_at or ask.now) <= at for at in ends)
 
 
 async def _judged(

@@ -139,7 +139,7 @@ class Gate:
                 await self._keep(conn, touch_id, ask, choice, verdict)
             return _reclaimed(existing, facts, verdict)
         if isinstance(verdict, Send) and ask.purpose == "promotional":
-            verdict = await self._unless_far_from_usual(conn, ask, situation, verdict)
+            verdict = await self._unless_far_from_usual(conn, ask, run_id, situation, verdict)
         status: Literal["claimed", "waiting", "dropped"] = _STATUS[type(verdict)]
         reason = None if isinstance(verdict, Send) else verdict.reason
         provider = providers.get(ask.channel) if status == "claimed" else None
@@ -218,12 +218,13 @@ class Gate:
         await journal.write(conn, journal.Entry(now, row.contact_id, kind, row.journey, row.run_id, data=data))
 
     async def _unless_far_from_usual(
-        self, conn: AsyncConnection, ask: Ask, situation: Situation, verdict: Send
+        self, conn: AsyncConnection, ask: Ask, run_id: str, situation: Situation, verdict: Send
     ) -> Verdict:
-        rush = await breaker.sends(conn, ask.journey, self.policy.breaker, ask.now)
-        if rush.is_too_much:
+        rush = await breaker.sends(conn, ask, run_id, self.policy.breaker)
+        if rush is not None and rush.is_too_much:
             return gate.decide(ask, replace(situation, pauses=await pauses.in_force(conn)), self.policy)
-        return Send({**verdict.inputs, "rush": {"in_window": rush.count, "allowed": rush.allowed}})
+        counted = {"in_window": rush.count, "allowed": rush.allowed} if rush is not None else None
+        return Send({**verdict.inputs, "rush": counted})
 
     async def _situation(
         self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str, read: Read = store.find

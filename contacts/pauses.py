@@ -12,7 +12,7 @@ them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -137,11 +137,19 @@ async def listed(conn: AsyncConnection, *which: sa.ColumnElement[bool]) -> Seque
     return [_called(row) for row in await conn.execute(sa.select(pauses).where(*which).order_by(pauses.c.id.desc()))]
 
 
-def let_go(journey: str) -> sa.ColumnElement[datetime]:
-    """When a person last ended the breaker's halt of a journey: what had entered or waited by then is right."""
-    mine = sa.and_(pauses.c.scope == "journey", pauses.c.name == journey, pauses.c.opened_by == BREAKER)
-    last = sa.select(sa.func.max(pauses.c.released_at)).where(mine).scalar_subquery()
-    return sa.func.coalesce(last, sa.literal(datetime.min.replace(tzinfo=UTC)))
+async def let_go(conn: AsyncConnection, journey: str, now: datetime) -> Mapping[str | None, datetime]:
+    """When halts of the journey and of each channel ended last, by a person's word: what waited by then is right.
+
+    By channel; under None, those of the journey or of everything. No halt ends but by a person: the breaker's have no
+    time to end by themselves.
+    """
+    of_journey = sa.or_(pauses.c.scope == "all", sa.and_(pauses.c.scope == "journey", pauses.c.name == journey))
+    channel = sa.case((pauses.c.scope == "channel", pauses.c.name))
+    ended = sa.func.max(sa.func.coalesce(pauses.c.released_at, pauses.c.until))
+    # A worker's clock may be behind that of whoever ended it.
+    over = sa.or_(pauses.c.released_at.is_not(None), pauses.c.until <= now)
+    query = sa.select(channel, ended).where(over, sa.or_(of_journey, pauses.c.scope == "channel")).group_by(channel)
+    return {row[0]: row[1] for row in await conn.execute(query)}
 
 
 async def not_told(conn: AsyncConnection, now: datetime) -> Sequence[Called]:

@@ -22,8 +22,6 @@ from contacts.routing import Plan
 from contacts.specs import Rollout
 from contacts.tables import contacts, events, touches
 
-SOURCE = "perennial"
-
 Order = Literal["pause", "resume", "stop"]
 
 LEFT = "not in the segment"
@@ -172,8 +170,8 @@ async def turn(
         return Turn(facts, HAD)
     due = event(
         rollout.event,
-        source=SOURCE,
-        source_id=f"rollout/{rollout.name}/{facts.contact_id}",
+        source=runs.OURS,
+        source_id=f"{runs.ROLLOUT}{rollout.name}/{facts.contact_id}",
         occurred_at=now,
         identities=identities(("contact", facts.contact_id)),
         data=rollout.data,
@@ -200,8 +198,8 @@ async def steer(intake: Intake, about: str, value: str, order: Order, now: datet
     for contact_id in whose:
         stopped = event(
             f"{about}.stopped",
-            source=SOURCE,
-            source_id=f"rollout/{value}/stopped/{contact_id}",
+            source=runs.OURS,
+            source_id=f"{runs.ROLLOUT}{value}/stopped/{contact_id}",
             occurred_at=now,
             identities=identities(("contact", contact_id)),
             data={about: value},

@@ -34,6 +34,12 @@ _LAST_ORDER = (
 PAUSED = _LAST_ORDER.is_not_distinct_from("pause")
 """Runs that an operator has paused."""
 
+OURS = "perennial"
+"""The source of events that we record ourselves."""
+
+ROLLOUT = "rollout/"
+"""How the ``source_id`` of such an event begins if it is a contact's turn in a rollout."""
+
 CHANNEL = "perennial_dispatch"
 """The PostgreSQL notification that wakes the relay when a transaction with dispatches commits."""
 
@@ -201,6 +207,14 @@ async def _dispatch_to_all(
 async def _dispatch(conn: AsyncConnection, run_id: str, kind: str, payload: dict[str, Any], now: datetime) -> None:
     await conn.execute(sa.insert(dispatches).values(run_id=run_id, kind=kind, payload=payload, created_at=now))
     await conn.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+
+
+def of_a_rollout(run_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether a rollout began the run."""
+    run = runs.alias("begun")
+    ours = sa.and_(events.c.source == OURS, events.c.source_id.startswith(ROLLOUT))
+    # Not EXISTS: PostgreSQL would make a join of it and read everybody's events to know of a few.
+    return sa.select(ours).join(run, run.c.entry_event == events.c.id).where(run.c.id == run_id).scalar_subquery()
 
 
 async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str, str]] = ()) -> list[Run]:

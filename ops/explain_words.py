@@ -115,6 +115,8 @@ def _passed(inputs: Mapping[str, Any]) -> Iterator[str]:
         yield f"Waiting for the same slot, and less important or past their turn: {', '.join(rivals)}."
     if rush := inputs.get("rush"):
         yield f"Number {rush['in_window']} of the journey of late, {rush['allowed']} are never too many."
+    elif "rush" in inputs:
+        yield "Begun by a rollout, or let go with the end of a halt: the breaker does not count it."
 
 
 def _engagement(seen: Mapping[str, Any]) -> str:

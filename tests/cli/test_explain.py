@@ -141,6 +141,7 @@ def test_why_a_message_went_is_told_in_numbers_and_words(welcomed: World) -> Non
             {"stated_frequency": {"said": "weekly", "max": 1, "days": 7, "in_window": 0}},
             "They want it weekly: 0 of at most 1 in 7 days.",
         ),
+        ({"rush": None}, "Begun by a rollout, or let go with the end of a halt: the breaker does not count it."),
         ({"rivals": ["nurture"]}, "Waiting for the same slot, and less important or past their turn: nurture."),
     ],
 )  # fmt: skip

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from contacts import breaker, pauses, tables
+from contacts import breaker, pauses, rollouts, tables
 from contacts.claims import Claim, Gate
 from contacts.intake import Intake
-from contacts.policy import Breaker, JourneyBreaker, Policy
+from contacts.policy import Breaker, JourneyBreaker, Policy, Segment
 from contacts.specs import on
 from tests.contacts.support import START, a_run, an_ask, at, card, changed, claim, rows, somebody_waits, someone, told
 
@@ -130,6 +130,47 @@ async def test_a_change_to_a_crowd_at_once_mails_few_of_them(
     assert await halts(engine) == ["journey/course"]
 
 
+async def test_what_a_rollout_begins_is_no_rush_and_the_rest_is(engine: AsyncEngine, bare: Policy) -> None:
+    """A person has seen its size and rate before they said yes; its name in somebody else's event says nothing."""
+    keen = Segment.model_validate({"name": "keen", "who": "a", "decides": "b", "did": [{"on": "page.viewed"}]})
+    course = card(trigger=on("segment.joined", segment="keen"))
+    intake, gate = Intake(engine, (course,), changed(bare, segments=(keen,))), Gate(bare, "1")
+    for n in range(8):
+        await someone(intake, email=f"p{n}@example.com", when=at(-1))
+        await intake.remember(told("page.viewed", at(-1), who={"email": f"p{n}@example.com"}, page="home"), at(-1))
+    what = rollouts.backfill("first", "keen")
+    page = await rollouts.page(intake, what, since=START, now=lambda: START, after=None, limit=99)
+    assert page.recorded == 8
+    begun = [(run.id, run.contact_id) for run in await rows(engine, tables.runs)]
+    assert [(await asked(engine, gate, run)).status for run in begun] == ["claimed"] * 8
+    assert await halts(engine) == []
+    assert {d.inputs["rush"] for d in await rows(engine, tables.decisions)} == {None}
+    for n in range(4):
+        who = await someone(intake, email=f"q{n}@example.com", when=at(-1))
+        forged = told("segment.joined", START, who={"contact": who}, id=f"rollout/{n}", segment="keen", rollout="first")
+        await intake.record(forged, START)
+        assert await halts(engine) == ([] if n < 3 else ["journey/course"]), "these are counted, and by themselves"
+
+
+async def test_messages_beside_a_rollout_are_counted_by_themselves(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    runs = await crowd(engine, intake, 9)
+    of_a_rollout = tables.events.c.id.in_(
+        sa.select(tables.runs.c.entry_event).where(tables.runs.c.id.in_([run for run, _ in runs[:5]]))
+    )
+    async with engine.begin() as conn:
+        # What the sweep and the journeys record is ours as well, and no rollout.
+        await conn.execute(sa.update(tables.events).values(source="perennial"))
+        named = sa.func.concat("rollout/news/", tables.events.c.id)
+        await conn.execute(sa.update(tables.events).where(of_a_rollout).values(source_id=named))
+    found = [await asked(engine, gate, run) for run in runs]
+    assert [c.status for c in found] == ["claimed"] * 8 + ["waiting"]
+    # One that a rollout began goes out even so; what holds it is the halt.
+    async with engine.begin() as conn:
+        assert await breaker.sends(conn, an_ask("new"), runs[0][0], FEW) is None
+
+
 async def test_the_counts_are_of_rows_that_an_index_finds(engine: AsyncEngine, intake: Intake) -> None:
     who = await someone(intake)
     run_id = await a_run(engine, who)
@@ -158,14 +199,17 @@ async def test_the_counts_are_of_rows_that_an_index_finds(engine: AsyncEngine, i
             watched, "before_cursor_execute", lambda c, cur, text, values, *_: asked_for.append((text, values))
         )
         generous = FEW.model_copy(update={"sends": 10**6, "entries": 10**6})
-        await breaker.sends(conn, "course", generous, START)
+        await breaker.sends(conn, an_ask("k"), run_id, generous)
         await breaker.entries(conn, "course", generous, START)
         for text, values in list(asked_for):
             plan = await conn.exec_driver_sql(f"EXPLAIN {text}", values)
             plans.append("\n".join(plan.scalars()))
-    assert len(plans) == 2
-    assert "touches_of_journey" in plans[0]
-    assert "runs_of_journey" in plans[1]
+    counts = [plan for plan in plans if "Aggregate" in plan and " on pauses" not in plan]
+    assert len(counts) == 2
+    assert "touches_of_journey" in counts[0]
+    assert "runs_of_journey" in counts[1]
+    # Who is of a rollout is looked up one by one: neither table is read from end to end.
+    assert not any("Seq Scan on runs" in plan or "Seq Scan on touches" in plan for plan in plans)
 
 
 async def test_fault_a_halt_unseen_lets_everybody_out(

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.halts import ask_a_person
 from connectors.errors import TryAgain
-from contacts import pauses, store, tables
+from contacts import breaker, pauses, store, tables
 from contacts.claims import Claim, Gate
 from contacts.gate import Pause
 from contacts.intake import Intake
@@ -302,6 +302,79 @@ async def test_a_persons_word_lets_go_what_was_there_and_nothing_that_comes_afte
     assert [v.status for v in again] == ["claimed"] * 5, "in one go, though the breaker has seen eight in ten minutes"
     later = [await asked(engine, guarded, run_id, who, f"k-{who}", 3 / 1440) for run_id, who in crowds[8:]]
     assert [v.status for v in later] == ["claimed"] * 3 + ["waiting"]
+
+
+@pytest.mark.parametrize(
+    "pause",
+    [
+        HALT,
+        Pause("channel", "email", "r"),
+        Pause("all", "", "r"),
+        Pause("journey", "course", "r", at(minutes=5)),
+        Pause("channel", "email", "r", at(minutes=5)),
+    ],
+)
+async def test_what_waited_for_an_operators_own_halt_goes_out_when_it_ends(
+    engine: AsyncEngine, intake: Intake, guarded: Gate, pause: Pause
+) -> None:
+    """Its end was a person's decision, whoever called it and whether they ended it or said until when."""
+    crowds = await crowd(engine, intake, 9)
+    assert await called(engine, pause)
+    for run_id, who in crowds[:5]:
+        assert (await asked(engine, guarded, run_id, who, f"k-{who}")).hold == pause.hold
+    if pause.until is None:
+        async with engine.begin() as conn:
+            assert await pauses.end(conn, pause.scope, pause.name, by="mia", now=at(minutes=5)) == 5
+    over = 5 / 1440
+    # What is new is counted, and what was let go is let go whatever else there is by then.
+    later = [await asked(engine, guarded, run_id, who, f"k-{who}", over + 0.001) for run_id, who in crowds[5:8]]
+    again = [await asked(engine, guarded, run_id, who, f"k-{who}", over) for run_id, who in crowds[:5]]
+    assert [v.status for v in (*later, *again)] == ["claimed"] * 8
+    *_, last = [d for d in await rows(engine, tables.decisions) if d.verdict == "send"]
+    assert last.inputs["rush"] is None
+    run_id, who = crowds[8]
+    assert (await asked(engine, guarded, run_id, who, "one too many", over + 0.001)).hold == "pause:journey/course"
+
+
+@pytest.mark.parametrize(
+    "other", [Pause("journey", "another", "r"), Pause("channel", "sms", "r"), Pause("all", "", "r", at(minutes=5))]
+)
+async def test_the_end_of_another_halt_and_one_to_come_let_nothing_go(
+    engine: AsyncEngine, intake: Intake, guarded: Gate, other: Pause
+) -> None:
+    crowds = await crowd(engine, intake, 4)
+    for run_id, who in crowds[:3]:
+        await asked(engine, guarded, run_id, who, f"k-{who}")
+    await called(engine, other)
+    if other.until is None:
+        async with engine.begin() as conn:
+            await pauses.end(conn, other.scope, other.name, by="mia", now=at(minutes=1))
+    run_id, who = crowds[3]
+    async with engine.begin() as conn:
+        found = await breaker.sends(conn, an_ask("k", START), run_id, FEW)
+    assert found is not None
+    assert (found.count, found.is_too_much) == (4, True)
+
+
+async def test_a_rush_of_entries_under_an_operators_halt_is_theirs_when_it_ends(
+    engine: AsyncEngine, policy: Policy, intake: Intake
+) -> None:
+    watchful = Intake(engine, intake.cards, changed(policy, breaker=FEW))
+
+    async def enter(*numbers: int) -> list[Pause]:
+        for n in numbers:
+            event = told("checkout.started", at(0), who={"email": f"p{n}@example.com"}, checkout_id=f"c-{n}")
+            await watchful.record(event, at(minutes=n))
+        async with engine.connect() as conn:
+            return list(await pauses.in_force(conn))
+
+    mine = Pause("journey", "abandoned-checkout", "an import")
+    assert await called(engine, mine)
+    assert await enter(0, 1, 2, 3, 4) == [mine]
+    async with engine.begin() as conn:
+        await pauses.end(conn, "journey", "abandoned-checkout", by="mia", now=at(minutes=4))
+    assert await enter(5, 6, 7) == []
+    assert len(await enter(8)) == 1
 
 
 async def test_what_was_let_go_is_usual_from_then_on(engine: AsyncEngine, intake: Intake, guarded: Gate) -> None:
