@@ -112,7 +112,13 @@ class Calendly:
             "count": "20",
             **({"page_token": at.page} if at.page else {}),
         }
-        page = await self._ask("GET", "/scheduled_events", _Page, params=params)
+        try:
+            page = await self._ask("GET", "/scheduled_events", _Page, params=params)
+        except http.Rejected as error:
+            if at.page and error.status in (400, 404):
+                # Calendly no longer knows the page: the sweep begins again.
+                return Polled([], _Cursor(since=at.since, began=now).text(), more=True)
+            raise
         found: list[Event] = []
         for item in page.collection:
             try:

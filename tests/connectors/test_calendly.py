@@ -441,6 +441,50 @@ async def test_a_meeting_of_many_is_read_to_its_end(calendly: Calendly) -> None:
     assert {e.data["meeting_id"] for e in found.events if e.type == "meeting.booked"} == {"p1", "p2"}
 
 
+@pytest.mark.parametrize("status", [400, 404])
+@respx.mock
+async def test_a_page_that_is_gone_begins_the_sweep_again(calendly: Calendly, status: int) -> None:
+    begun = (await calendly.poll(None, NOW)).cursor
+    later, much_later = NOW + timedelta(minutes=15), NOW + timedelta(days=2)
+    listed = respx.get(f"{API}/scheduled_events")
+    listed.mock(
+        side_effect=[
+            httpx.Response(200, json=page([], "p2")),
+            httpx.Response(status, json={"title": "Invalid Argument", "details": [{"parameter": "page_token"}]}),
+            httpx.Response(200, json=page([meeting("inv-1", "2026-03-02T09:05:00Z")])),
+        ]
+    )
+    of_meeting("inv-1", invitee(created_at="2026-03-02T09:02:00Z"))
+    half = await calendly.poll(begun, later)
+    again = await calendly.poll(half.cursor, much_later)
+    assert (again.events, again.more) == ([], True)
+    whole = await calendly.poll(again.cursor, much_later)
+    # From where the last whole sweep ended, and not from now.
+    assert [e.type for e in whole.events] == ["meeting.booked", "contact.updated"]
+    asked = listed.calls.last.request.url.params
+    assert ("page_token" in asked, asked["min_start_time"]) == (False, "2026-02-25T09:00:00Z")
+
+
+@pytest.mark.parametrize("status", [400, 404])
+@respx.mock
+async def test_a_list_that_is_not_there_at_all_is_said(calendly: Calendly, status: int) -> None:
+    begun = (await calendly.poll(None, NOW)).cursor
+    respx.get(f"{API}/scheduled_events").respond(status)
+    with pytest.raises(NeverAgain):
+        await calendly.poll(begun, NOW)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@respx.mock
+async def test_a_page_that_is_refused_is_no_page_that_is_gone(calendly: Calendly, status: int) -> None:
+    begun = (await calendly.poll(None, NOW)).cursor
+    listed = respx.get(f"{API}/scheduled_events").respond(json=page([], "p2"))
+    half = await calendly.poll(begun, NOW)
+    listed.respond(status)
+    with pytest.raises(NeverAgain):
+        await calendly.poll(half.cursor, NOW)
+
+
 async def test_without_an_organization_nothing_is_polled() -> None:
     begun = (await made(organization=None).poll(None, NOW)).cursor
     assert (await made(organization=None).poll(begun, NOW)).events == []

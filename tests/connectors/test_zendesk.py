@@ -392,6 +392,20 @@ async def test_polling_begins_now_and_goes_on_where_it_was() -> None:
     assert route.calls.last.request.headers["authorization"] == "Bearer tok-1"
 
 
+@respx.mock
+async def test_until_there_is_a_cursor_it_asks_from_where_it_began() -> None:
+    route = respx.get(EXPORT).respond(json=exported(after_cursor=None))
+    async with http.new_client() as client:
+        zendesk = calling(client)
+        cursor = None
+        for minutes in (0, 5, 10):
+            cursor = (await zendesk.poll(cursor, NOW + timedelta(minutes=minutes))).cursor
+            asked = route.calls.last.request.url.params
+            assert (asked.get("start_time"), asked.get("cursor")) == (str(int(NOW.timestamp()) - 60), None)
+        route.respond(json=exported())
+        assert (await zendesk.poll(cursor, NOW + timedelta(minutes=15))).cursor == "next"
+
+
 async def test_an_open_ticket_was_opened_once_whoever_tells() -> None:
     (event,) = await polled(exported(ticket()))
     (later,) = await polled(exported(ticket(status="pending", updated_at="2026-03-09T09:00:00Z")))
