@@ -115,7 +115,7 @@ class Repairs:
             touch = (await conn.execute(sa.select(touches).where(this))).one()
             await store.lock(conn, touch.contact_id)
             run = await reading.run_now(conn, evidence["run"])
-            if run.ended_at is None and run.stage == touch.stage:
+            if run.ended_at is None and run.stage in (None, touch.stage):
                 return None
             reason = "exited" if run.ended_at is not None else "stage_left"
             if await drop_waiting(conn, reason, now, this):
