@@ -11,7 +11,7 @@
 ``Poller``  is asked what happened, where it does not tell, or not reliably.
 
 A ``Source`` may need more of the front door than verify and parse: ``Prepares``, ``SingleUse``, ``Replies``,
-``Confirms``.
+``Confirms``, ``SendsAgainOn``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,6 +128,16 @@ class Confirms(Protocol):
         Raises:
             ConnectorError: It did not work; the sender is asked to try again.
         """
+
+
+@runtime_checkable
+class SendsAgainOn(Protocol):
+    """A source whose sender sends again what is answered with one status, and gives up at any other failure.
+
+    Senders without this send again at 503, and most of them at 500.
+    """
+
+    again_on: ClassVar[int]
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,8 @@ class GoHighLevel:
 
     name: ClassVar[str] = "gohighlevel"
     every: ClassVar[timedelta] = timedelta(minutes=5)
+    # After ten minutes, six times. What fails in another way is lost, but for contacts, which are asked for.
+    again_on: ClassVar[int] = 429
 
     def __init__(self, settings: GoHighLevelSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
@@ -170,7 +172,7 @@ class GoHighLevel:
             return read(from_json(request.body), id, envelope.timestamp or received_at)
 
     async def poll(self, cursor: str | None, now: datetime) -> Polled:
-        """See ``Poller.poll``: contacts that changed, since GoHighLevel does not send a failed webhook again.
+        """See ``Poller.poll``: contacts that changed, since GoHighLevel sends few failed webhooks again.
 
         A contact that was created meanwhile makes the very event that its webhook would have made.
         """

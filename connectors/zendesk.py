@@ -59,6 +59,8 @@ class Zendesk:
 
     name: ClassVar[str] = zendesk_events.SOURCE
     every: ClassVar[timedelta] = timedelta(minutes=5)
+    # At once or after Retry-After, five times; not at 500.
+    again_on: ClassVar[int] = 503
 
     def __init__(self, settings: ZendeskSettings, client: httpx.AsyncClient | None = None) -> None:
         self._settings = settings

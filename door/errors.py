@@ -28,6 +28,7 @@ _CODES = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    429: "unavailable",
     500: "internal",
     503: "unavailable",
 }
@@ -57,6 +58,17 @@ def error_body(status: int, message: str) -> dict[str, dict[str, str]]:
     return {"error": {"code": _CODES.get(status, "error"), "message": message}}
 
 
+def answer_failures_with(request: Request, status: int) -> None:
+    """From here on a failure of ours is answered with this status, the only one at which the sender sends again."""
+    request.state.failure_status = status
+
+
+def failure_status(scope: Scope, usual: int) -> int:
+    """What a failure of ours is answered with."""
+    status: int = scope.get("state", {}).get("failure_status", usual)
+    return status
+
+
 def handle_errors(app: FastAPI) -> None:
     """Teaches an app to answer errors in our shape."""
 
@@ -75,14 +87,14 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(NoConnectionFree)
     async def unavailable(request: Request, error: Exception) -> Response:
         log.warning("request.database_away", error=type(error).__name__)
-        headers = {"Retry-After": str(RETRY_AFTER)}
+        headers, status = {"Retry-After": str(RETRY_AFTER)}, failure_status(request.scope, 503)
         if "text/html" in request.headers.get("accept", ""):
-            return page("unavailable.html", status=503, headers=headers)
-        return JSONResponse(error_body(503, "the database is out of reach; please send it again"), 503, headers)
+            return page("unavailable.html", status=status, headers=headers)
+        return JSONResponse(error_body(status, "the database is out of reach; please send it again"), status, headers)
 
 
 class Unexpected:
-    """Answers 500 to what nobody foresaw, and logs where it happened.
+    """Answers what nobody foresaw with 500, or with what its sender understands, and logs where it happened.
 
     The log has the kind of error and its place in the code but not its message, which may hold a contact's data.
     """
@@ -107,4 +119,5 @@ class Unexpected:
                 raise
             where = "".join(traceback.format_tb(error.__traceback__)[-3:])
             log.error("request.failed", error=type(error).__name__, where=where)
-            await JSONResponse(error_body(500, "something went wrong on our side"), 500)(scope, receive, send)
+            status = failure_status(scope, 500)
+            await JSONResponse(error_body(status, "something went wrong on our side"), status)(scope, receive, send)

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from connectors import base
 from connectors.errors import ConnectorError
 from door.door import Door
+from door.errors import answer_failures_with, failure_status
 
 log = structlog.get_logger()
 
@@ -16,11 +17,14 @@ log = structlog.get_logger()
 async def verified(door: Door, source: base.Source, request: Request) -> base.Request:
     """The request as its sender made it, once the source says that it is genuine.
 
-    The address is the public one: senders sign what they call, and no proxy's header is believed about it.
+    The address is the public one: senders sign what they call, and no proxy's header is believed about it. From here on
+    whatever fails on our side is answered so that this sender sends again.
 
     Raises:
         HTTPException: The source refuses it; it is counted and leaves nothing else behind.
     """
+    if isinstance(source, base.SendsAgainOn):
+        answer_failures_with(request, source.again_on)
     path, query = (request.scope[part].decode("latin-1") for part in ("raw_path", "query_string"))
     sent = base.Request(
         method=request.method,
@@ -35,7 +39,7 @@ async def verified(door: Door, source: base.Source, request: Request) -> base.Re
     except base.Refused as refusal:
         raise refused(door, source, refusal) from None
     except ConnectorError as problem:
-        raise later(source, problem) from None
+        raise later(request, source, problem) from None
     return sent
 
 
@@ -46,7 +50,8 @@ def refused(door: Door, source: base.Source, refusal: base.Refused) -> HTTPExcep
     return HTTPException(refusal.status, refusal.reason)
 
 
-def later(source: base.Source, problem: ConnectorError) -> HTTPException:
+def later(request: Request, source: base.Source, problem: ConnectorError) -> HTTPException:
     """The answer where the sender's own system did not answer us: send it again."""
     log.warning("request.not_now", source=source.name, reason=problem.reason)
-    return HTTPException(503, "this cannot be checked right now", headers={"Retry-After": "30"})
+    status = failure_status(request.scope, 503)
+    return HTTPException(status, "this cannot be checked right now", headers={"Retry-After": "30"})

@@ -40,7 +40,7 @@ def routes(door: Door) -> APIRouter:
         summary="Receive a webhook",
         response_model=Received,
         response_model_exclude_none=True,
-        responses=documented(400, 401, 404, 413, 503),
+        responses=documented(400, 401, 404, 413, 429, 503),
         openapi_extra=_BODY,
     )
     async def receive(
@@ -74,7 +74,7 @@ def routes(door: Door) -> APIRouter:
             try:
                 await source.confirm(sent)
             except ConnectorError as problem:
-                raise later(source, problem) from None
+                raise later(request, source, problem) from None
         reply = source.reply(sent) if isinstance(source, base.Replies) else None
         if reply is not None:
             return Response(reply.body, reply.status, media_type=reply.media_type)

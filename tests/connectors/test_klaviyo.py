@@ -3,9 +3,11 @@
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -552,3 +554,18 @@ async def test_a_lost_answer_is_asked_for_again(klaviyo: Klaviyo) -> None:
 async def test_without_a_key_nothing_is_asked() -> None:
     with pytest.raises(NeverAgain, match="KLAVIYO_API_KEY"):
         await made(api_key=None).tell(told("page.viewed", page="x"))
+
+
+def test_the_page_has_a_request_for_a_webhook_of_all_that_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "connectors" / "klaviyo.md").read_text(encoding="utf-8")
+    _, _, request = page.partition("POST https://a.klaviyo.com/api/webhooks")
+    webhook = json.loads(request.partition("```")[0].partition("\n\n")[2])["data"]
+    assert (webhook["type"], set(webhook["attributes"])) == ("webhook", {"name", "endpoint_url", "secret_key"})
+    topics = webhook["relationships"]["webhook-topics"]["data"]
+    assert {topic["type"] for topic in topics} == {"webhook-topic"}
+    asked = {topic["id"].removeprefix("event:klaviyo.") for topic in topics}
+    assert [topic for topic in asked if not KLAVIYO.parse(body(item(topic)), NOW)] == []
+    _, _, table = page.partition("## What comes in")
+    read = set(re.findall(r"`([a-z]+_[a-z_]+)`", "".join(re.findall(r"^\|(.*?)\|", table.partition("##")[0], re.M))))
+    assert asked >= read - {"received_sms", "sent_sms"}
+    assert len(asked) == len(topics) == 12

@@ -90,6 +90,15 @@ async def test_a_sender_who_cannot_be_reached_is_asked_to_send_again(
     assert await stored.inbox(marker) == []
 
 
+async def test_it_is_asked_in_the_way_it_understands(visited: httpx.AsyncClient, orchard: Orchard) -> None:
+    orchard.again_on = 429  # type: ignore[attr-defined]
+    orchard.away = True
+    answer = await tell(visited, unique())
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+    orchard.away, orchard.deaf = False, True
+    assert (await tell(visited, unique())).status_code == 429
+
+
 async def test_a_handshake_happens_after_the_request_is_kept(
     visited: httpx.AsyncClient, orchard: Orchard, stored: Stored
 ) -> None:

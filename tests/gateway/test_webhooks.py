@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from connectors.base import SendsAgainOn
+from connectors.configured import sources
+from contacts.database import connect
 from door.door import Door
 from door.limits import BODY_LIMIT
 from tests.gateway.support import NOW, PUBLIC_URL, Garden, Stored, client_of, unique
@@ -128,6 +131,35 @@ async def test_without_a_database_the_sender_is_asked_to_try_again(client_withou
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     assert answer.json()["error"]["code"] == "unavailable"
+
+
+class Picky(Garden):
+    """A sender who sends again what is answered so, and nothing else."""
+
+    again_on: ClassVar[int] = 429
+
+
+class PickyAndBroken(Picky):
+    def verify(self, request: Any, now: Any) -> None:
+        raise RuntimeError("the secret is alice@example.com")
+
+
+async def test_a_sender_is_asked_to_try_again_in_the_way_it_understands(new_door: Callable[..., Door]) -> None:
+    body, nowhere = body_of(download("alice@example.com", "1")), connect("postgresql://nobody@127.0.0.1:1/nothing")
+    async with client_of(new_door(nowhere, sources={"garden": Picky()})) as client:
+        away = await send(client, body)
+    assert (away.status_code, away.headers["retry-after"]) == (429, "5")
+    async with client_of(new_door(nowhere, sources={"garden": PickyAndBroken()})) as client:
+        broken = await send(client, body)
+    assert broken.status_code == 429
+    for answer in (away, broken):
+        assert answer.json()["error"]["code"] == "unavailable"
+        assert "alice" not in answer.text
+
+
+def test_what_makes_each_system_send_again() -> None:
+    only = {name: one.again_on for name, one in sources().items() if isinstance(one, SendsAgainOn)}
+    assert only == {"gohighlevel": 429, "zendesk": 503}
 
 
 async def test_a_fault_of_ours_is_500_without_a_trace(new_door: Callable[..., Door], engine: Any) -> None:
