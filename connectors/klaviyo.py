@@ -444,7 +444,7 @@ def _details(type: str, said: Mapping[str, Any]) -> dict[str, Any]:
         "campaign": _text(said.get("Campaign Name")),
         "url": _text(said.get("URL")),
     }
-    if type == "message.opened":
+    if type == "message.opened" and said.get("machine_open") is not None:
         details["machine"] = str(said.get("machine_open")).lower() == "true"
     if type == "message.bounced":
         kind = str(said.get("Bounce Type") or said.get("bounce_type") or "").lower()

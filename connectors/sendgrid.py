@@ -341,7 +341,7 @@ _READERS: Mapping[str, Callable[[_Item], list[Event]]] = {
     "bounce": _bounced,
     "dropped": _dropped,
     "deferred": lambda item: item.say("message.bounced", permanent=False, reason="deferred"),
-    "open": lambda item: item.say("message.opened", machine=bool(item.sg_machine_open)),
+    "open": lambda item: item.say("message.opened", machine=item.sg_machine_open),
     "click": lambda item: item.say("message.clicked", url=item.url),
     "spamreport": lambda item: item.say("message.complained"),
     "unsubscribe": lambda item: item.say("message.unsubscribed"),

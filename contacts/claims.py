@@ -202,7 +202,7 @@ class Gate:
         ).one_or_none()
         if row is None:
             return
-        if status == "sent" and row.channel == "email":
+        if status == "sent":
             await store.save(conn, mailed(facts, now))
         data = {
             "touch": row.template,

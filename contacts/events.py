@@ -381,6 +381,21 @@ class MessageData(_Data):
     permanent: bool | None = None
 
 
+class OpenedData(_Data):
+    """``machine``: None where the source cannot tell. Mail programs open mail by themselves, nothing else opens so."""
+
+    touch: str | None = None
+    channel: str = "email"
+    machine: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_mail_opens_by_itself(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("channel", "email") != "email":
+            return {"machine": False, **given}
+        return given
+
+
 class AddressData(_Data):
     """``address.reactivated``: it takes messages again. That ends a bounce; it is no consent."""
 
@@ -436,7 +451,7 @@ DATA: dict[str, type[_Data]] = {
     "call.missed": _Data, "deal.stage_changed": _Data, "contract.signed": _Data,
     "conversation.started": ConversationData, "conversation.ended": ConversationData,
     "feature.used": _Data, "usage.reported": _Data, "milestone.reached": _Data, "value.realized": _Data,
-    "message.sent": MessageData, "message.delivered": MessageData, "message.opened": MessageData,
+    "message.sent": MessageData, "message.delivered": MessageData, "message.opened": OpenedData,
     "message.clicked": MessageData,
     "message.replied": MessageData, "message.bounced": MessageData, "message.complained": MessageData,
     "message.unsubscribed": MessageData, "address.reactivated": AddressData,

@@ -173,9 +173,9 @@ class Facts:
         holds: By ``kind:key``; ask through ``active_holds``.
         suppressions: By ``channel:address``; ask through ``suppression``.
         reactivated: When an address was last said to take messages again, likewise.
-        engaged_at: The last sign of a person reading: an open, click or reply that no machine made.
+        engaged_at: The last sign of a person reading: an open, click or reply that surely no machine made.
         erased_at: When the contact was erased: nothing may reach them again.
-        last: Event type to when it happened last. What a machine opened or clicked does not count.
+        last: Event type to when it happened last. What a machine opened or clicked, or may have, does not count.
         first: Event type to when it happened first, likewise.
         counts: Event type to how often it happened. Answers count by mood too, see ``with_mood``.
         weeks: Event type to how often it happened in a week, by the week's Monday (UTC), for the types whose falls the
@@ -465,11 +465,22 @@ def _dealings(facts: Facts, event: Happening) -> Facts:
     return replace(facts, **changes)
 
 
+_OPENED = "message.opened"
 _ENGAGEMENT = ("message.opened", "message.clicked", "message.replied")
 _OWN_WORDS = (
     "handoff.", "approval.", "hold.", "segment.", "broadcast.", "consent.", "message.", "address.", "payment.",
     "contact.updated", "contact.merged", "contact.erased", "contact.paused", "contact.resumed",
 )  # fmt: skip
+
+
+def _by_a_person(event: Happening) -> bool:
+    """Whether no machine did it: for an open of a mail, only where its source can tell."""
+    machine = event.data.get("machine")
+    return machine is False if event.type == _OPENED and _is_mail(event) else not machine
+
+
+def _is_mail(event: Happening) -> bool:
+    return bool(event.data.get("channel", "email") == "email")
 
 
 def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
@@ -481,7 +492,7 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
         changes["customer_since"] = at
     if event.type == "contact.erased":
         changes["erased_at"] = _earliest(facts.erased_at, at)
-    if event.type in _ENGAGEMENT and not event.data.get("machine"):
+    if event.type in _ENGAGEMENT and _by_a_person(event):
         changes["engaged_at"] = max(facts.engaged_at or at, at)
     if not event.type.startswith(_OWN_WORDS) and (
         facts.entry is None or (at, event.id) < (facts.entry.at, facts.entry.event_id)
@@ -490,9 +501,9 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
     half_life = timedelta(days=policy.score.half_life_days)
     score = facts.score
     for line in policy.score.behaviour:
-        if line.condition.matches(event.type, {"machine": False, **event.data}):
+        if line.condition.matches(event.type, {**event.data, "machine": not _by_a_person(event)}):
             score = score.plus(line.points, at, half_life)
-    if not event.data.get("machine"):
+    if _by_a_person(event):
         mood = event.data.get("mood")
         names = [event.type, *([with_mood(event.type, mood)] if mood else [])]
         changes["last"] = {**facts.last, **{n: max(at, facts.last.get(n, at)) for n in names}}

@@ -295,12 +295,13 @@ def tiered(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait | Dr
         return Passed()
     reached, since = tier(situation.facts, policy, ask.now), silent_since(situation.facts)
     inputs = {"tier": reached.name if reached else None, "silent_since": since.isoformat() if since else None}
-    # Whoever may still ask the most silent is not made to wait in the tiers before.
-    if reached is None or any(ask.journey in t.journeys for t in policy.tiers):
+    if reached is None or ask.journey in reached.journeys:
         return Passed({"engagement": inputs})
     if reached.journeys:
         return Drop("engagement_tier", inputs)
-    if reached.max is None or reached.days is None:
+    # Whoever may still ask the more silent is not made to wait in the tiers before.
+    asks_later = any(ask.journey in t.journeys for t in policy.tiers)
+    if asks_later or reached.max is None or reached.days is None:
         return Passed({"engagement": inputs})
     cap = Cap(channels=CHANNELS, purposes=("promotional",), max=reached.max, days=reached.days)
     room = _room(cap, ask, situation)

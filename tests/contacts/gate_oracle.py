@@ -125,7 +125,7 @@ class Seen:
     def settled(self, wish: Wish, now: datetime) -> None:
         if wish.ends in ("failed", "given back"):
             del self.slots[wish.key]
-        elif wish.ends == "sent" and wish.channel == "email":
+        elif wish.ends == "sent":
             self.mails.append(now)
 
     # What ought to be answered.
@@ -254,17 +254,22 @@ class Seen:
     def _tier(self, wish: Wish, now: datetime) -> Iterator[tuple[str, datetime | None, None]]:
         if not self.mails:
             return
-        signs = [e.at for e in self.told if e.type in SIGNS and not e.data.get("machine")]
+        signs = [
+            e.at for e in self.told if e.type in SIGNS and (e.type != "message.opened" or e.data["machine"] is False)
+        ]
         silent = now - max([min(self.mails), *signs])
         reached = [tier for tier in self.policy.tiers if silent >= timedelta(days=tier.after_days)]
-        if not reached or any(wish.journey in tier.journeys for tier in self.policy.tiers):
+        if not reached:
             return
         deepest = reached[0]
         for tier in reached:
             if tier.after_days > deepest.after_days:
                 deepest = tier
         if deepest.journeys:
-            yield "engagement_tier", None, None
+            if wish.journey not in deepest.journeys:
+                yield "engagement_tier", None, None
+        elif any(wish.journey in tier.journeys for tier in self.policy.tiers):
+            return
         elif deepest.max is not None and deepest.days is not None:
             until = self._room(wish, now, deepest.max, deepest.days, None, ("promotional",))
             if until is not None:

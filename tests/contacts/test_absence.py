@@ -52,7 +52,7 @@ def test_mail_that_nobody_reads_does_not_begin_the_silence_anew(policy: Policy) 
     policy = rules(policy, silence=[NO_OPEN])
     sent = [happening("message.sent", at(day)) for day in (0, 30, 60)]
     assert [d.at for d in found(policy, *sent)] == [at(90)]
-    read = happening("message.opened", at(40))
+    read = happening("message.opened", at(40), machine=False)
     assert [d.at for d in found(policy, *sent, read)] == [at(130)]
     assert found(policy, *sent, happening("page.viewed", at(61))) == [], "since then we have sent nothing"
 

@@ -45,7 +45,7 @@ kinds = st.one_of(
     of("message.complained", channel=st.just("email"), address=addresses),
     of("address.reactivated", channel=st.just("email"), address=addresses),
     of("message.unsubscribed", channel=channels, purpose=purposes),
-    of("message.opened", "message.clicked", "message.replied", machine=st.booleans()),
+    of("message.opened", "message.clicked", "message.replied", machine=st.none() | st.booleans()),
     of("contact.erased", "webinar.attended", "feature.used"),
     of("purchase.completed", "purchase.refunded", value=st.integers(1, 9), currency=st.sampled_from(["EUR", "USD"])),
     of("form.submitted", "survey.answered", answers=st.dictionaries(names, st.sampled_from(["x", "y", "", None]))),
@@ -413,7 +413,7 @@ def test_an_older_event_never_undoes_the_profile(policy: Policy) -> None:
 def test_the_entry_is_what_came_first_whatever_arrives_first(policy: Policy) -> None:
     came = Happening("e", "resource.downloaded", at(0), {"resource": "guide", "type": "pdf"})
     # Neither what a CRM tells us nor our own mail brought anybody here.
-    others = [happening("contact.updated", at(-2)), happening("message.opened", at(-1))]
+    others = [happening("contact.updated", at(-2)), happening("message.opened", at(-1), machine=False)]
     facts = after([happening("page.viewed", at(2), page="pricing"), came, *others], policy)
     assert facts.entry is not None
     # The sender's own field named type is not the event's.
@@ -422,7 +422,7 @@ def test_the_entry_is_what_came_first_whatever_arrives_first(policy: Policy) -> 
 
 def test_a_machine_that_opens_mail_is_not_engagement(policy: Policy) -> None:
     assert after([happening("message.opened", machine=True)], policy).engaged_at is None
-    opened = [happening("message.opened", at(4)), happening("message.clicked", at(2))]
+    opened = [happening("message.opened", at(4), machine=False), happening("message.clicked", at(2))]
     assert after(opened, policy).engaged_at == at(4)
 
 

@@ -97,7 +97,7 @@ stated = st.builds(
 throttled = st.builds(
     Tier, name=st.just("t"), after_days=spans, max=st.integers(1, 2), days=spans, journeys=st.just(())
 )
-resting = st.builds(Tier, name=st.just("t"), after_days=spans, journeys=st.just(("d",)))
+resting = st.builds(Tier, name=st.just("t"), after_days=spans, journeys=st.sampled_from([("d",), ("c",), ("c", "d")]))
 experiments = st.builds(Experiment, name=st.sampled_from("xyzw"), journeys=st.just(("b",)), hold_out=st.just(0.5))
 
 
@@ -167,6 +167,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "page": ("page.viewed", {"page": "home"}),
     "read": ("message.opened", {"machine": False}),
     "machine": ("message.opened", {"machine": True}),
+    "perhaps": ("message.opened", {"machine": None}),
     "bounce": ("message.bounced", {"address": MAIL, "permanent": True}),
     "complaint": ("message.complained", {"address": MAIL}),
     "works again": ("address.reactivated", {"address": MAIL}),
@@ -189,7 +190,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "moves": ("contact.updated", {"timezone": "Asia/Kathmandu"}),
     "erased": ("contact.erased", {}),
 }
-MILD = ["page", "read", "machine", "machine", "machine", "weekly", "weekly", "moves", "held", "let go", "talks"]
+MILD = ["page", "read", "machine", "machine", "perhaps", "weekly", "weekly", "moves", "held", "let go", "talks"]
 """What leaves room for others' messages to be in the way."""
 OFTEN = [
     "page",
@@ -356,7 +357,7 @@ class Life:
         self.ends[wish.key] = answer
         if answer.verdict == "send":
             seen.settled(wish, now)
-            if wish.ends == "sent" and wish.channel == "email":
+            if wish.ends == "sent":
                 self.facts = mailed(self.facts, now)
             if wish.ends == "given back":
                 # The provider was busy; it is tried again a little later.

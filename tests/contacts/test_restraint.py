@@ -33,7 +33,9 @@ def mailed(policy: Policy, *signs: tuple[str, float]) -> Facts:
     """Facts of a contact to whom we first wrote at the start, and what they did since."""
     facts = apply(reachable_facts(), happening("message.sent", at(0)), policy)
     for type, day in signs:
-        facts = apply(facts, happening(type, at(day)), policy)
+        facts = apply(
+            facts, happening(type, at(day), **({"machine": False} if type == "message.opened" else {})), policy
+        )
     return facts
 
 
@@ -67,10 +69,24 @@ def test_a_tier_counts_from_the_last_sign_of_life(
 
 
 def test_what_a_machine_opens_wakes_nobody(tiered: Policy) -> None:
-    facts = apply(mailed(tiered), happening("message.opened", at(85), machine=True), tiered)
-    found = tier(facts, tiered, at(90))
-    assert found is not None
-    assert found.name == "dormant"
+    # None: the source cannot tell, and mail programs open mail by themselves.
+    for machine in (True, None):
+        facts = apply(mailed(tiered), happening("message.opened", at(85), machine=machine), tiered)
+        found = tier(facts, tiered, at(90))
+        assert found is not None
+        assert found.name == "dormant"
+
+
+def test_only_the_journeys_of_the_tier_that_is_reached_may_still_ask(bare: Policy) -> None:
+    deeper = (
+        Tier(name="dormant", after_days=30, journeys=("reengagement",)),
+        Tier(name="gone", after_days=90, journeys=("sunset",)),
+    )
+    policy = changed(bare, tiers=deeper)
+    for day, asking in ((40, "reengagement"), (100, "sunset")):
+        for journey in ("reengagement", "sunset", "course"):
+            verdict = decide(promotion(day, journey=journey), Situation(mailed(policy)), policy)
+            assert isinstance(verdict, Send if journey == asking else Drop), (day, journey)
 
 
 def test_whoever_was_never_written_to_has_not_fallen_silent(tiered: Policy) -> None:
@@ -238,7 +254,7 @@ def test_whoever_follows_the_gate_breaks_no_tier_sends_no_echo_and_every_wait_en
         known = facts
         for day in opens:
             if at(day) <= ask.now:
-                known = apply(known, happening("message.opened", at(day)), policy)
+                known = apply(known, happening("message.opened", at(day), machine=False), policy)
         verdict = decide(ask, Situation(known, past=sent, waiting=list(waits.values())), policy)
         if isinstance(verdict, Wait):
             assert ask.now < verdict.until <= ask.valid_until
