@@ -328,7 +328,7 @@ async def another_touch(road: Road, *, status: str, stage: str, ago: timedelta =
         taken = await gate.claim(conn, wanted, run_id=run.id, contact_id=run.contact_id, stage=stage)
         assert taken.status == "claimed"
         if status == "waiting":
-            await gate.release(conn, taken.touch_id)
+            await gate.release(conn, taken.touch_id, "busy")
     return taken.touch_id
 
 
