@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,6 +24,8 @@ from tests.connectors import test_ses as ses
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SENT = str(int(NOW.timestamp()))
+SENT_BY_HTTP = format_datetime(NOW, usegmt=True)
+SENT_BY_ISO = NOW.isoformat()
 SECRET = "a-secret-only-we-and-they-know"
 KEY = base64.b64encode(SECRET.encode()).decode()
 WHSEC = f"whsec_{KEY}"
@@ -71,7 +74,7 @@ def _hubspot(body: bytes) -> Request:
 
 
 def _klaviyo(body: bytes) -> Request:
-    sent = format_datetime(NOW, usegmt=True)
+    sent = SENT_BY_HTTP
     return _posted("klaviyo", body, klaviyo_signature=_mac(body + sent.encode()).hex(), klaviyo_timestamp=sent)
 
 
@@ -102,7 +105,7 @@ def _twilio(body: bytes) -> Request:
 
 
 def _zendesk(body: bytes) -> Request:
-    sent = NOW.isoformat()
+    sent = SENT_BY_ISO
     signature = base64.b64encode(_mac(sent.encode() + body)).decode()
     return _posted("zendesk", body, x_zendesk_webhook_signature=signature, x_zendesk_webhook_signature_timestamp=sent)
 
@@ -182,8 +185,9 @@ ASYMMETRIC = frozenset({"gohighlevel", "sendgrid", "ses"})
 """Those whose signature is made with a private key: there is no secret here to compare with."""
 
 
-def source(name: str, **other: Any) -> Source:
-    """The source, which believes what ``SIGNED`` makes; with ``other`` credentials it does not."""
+@cache
+def source(name: str) -> Source:
+    """The source, which believes what ``SIGNED`` makes."""
     pem = httpx.MockTransport(lambda _: httpx.Response(200, content=ses.PEM))
-    given = {**_CREDENTIALS.get(name, {"signing_secret": SECRET}), **other}
+    given = _CREDENTIALS.get(name, {"signing_secret": SECRET})
     return CONNECTORS[name](given, httpx.AsyncClient(transport=pem))
