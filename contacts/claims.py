@@ -219,7 +219,8 @@ class Gate:
     async def _situation(self, conn: AsyncConnection, ask: Ask, facts: Facts, run_id: str) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
-        return await self._around(conn, ask, facts, ended_by)
+        around = await self._around(conn, ask, facts, ended_by)
+        return around if run.paused_at is None else replace(around, pauses=[*around.pauses, pauses.OF_A_RUN])
 
     async def _around(self, conn: AsyncConnection, ask: Ask, facts: Facts, ended_by: str | None) -> Situation:
         past, waiting = await self._past(conn, ask, facts), await self._waiting(conn, facts)

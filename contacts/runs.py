@@ -171,6 +171,12 @@ def of_a_rollout(run_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return sa.select(ours).join(run, run.c.entry_event == events.c.id).where(run.c.id == run_id).scalar_subquery()
 
 
+def resumed_since(run_id: sa.ColumnElement[str], at: sa.ColumnElement[datetime]) -> sa.ColumnElement[bool]:
+    """Whether an operator has let the run go on since then."""
+    run = runs.alias("resumed")
+    return sa.select(sa.func.coalesce(run.c.resumed_at >= at, sa.false())).where(run.c.id == run_id).scalar_subquery()
+
+
 async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str, str]] = ()) -> list[Run]:
     """The contact's runs, open and ended, and every run of a (journey, key) pair, whoever's it is."""
     mine = runs.c.contact_id == contact_id

@@ -122,13 +122,9 @@ def statement(clock: Clock, now: datetime) -> sa.CompoundSelect[Any]:
 
 def _parts(now: datetime, before: datetime, claimed_before: datetime, allowed: timedelta) -> Iterator[sa.Select[Any]]:
     going_on = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
-    steered = sa.select(dispatches.c.kind).where(
-        dispatches.c.run_id == runs.c.id, dispatches.c.kind.in_(_words("pause", "resume"))
-    )
-    last_word = steered.order_by(dispatches.c.id.desc()).limit(1).scalar_subquery()
     waiting = sa.select(dispatches.c.id).where(dispatches.c.run_id == runs.c.id, dispatches.c.done_at.is_(None))
 
-    yield _late("wake-ups", runs.c.next_wake, going_on, runs.c.next_wake < before, last_word.is_distinct_from("pause"))
+    yield _late("wake-ups", runs.c.next_wake, going_on, runs.c.next_wake < before, runs.c.paused_at.is_(None))
     yield _late(
         "beginnings", runs.c.started_at, going_on, runs.c.stage.is_(None), runs.c.started_at < before, ~waiting.exists()
     )
