@@ -2,7 +2,7 @@
 
 A change to fifty thousand records must not mail fifty thousand people in a minute. What a person has let out is no such
 thing and is not counted: what a rollout begins, whose size and rate they saw before they said yes, and what waited for
-a halt that they ended.
+a halt that they ended or a run that they resumed.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contacts import pauses
 from contacts.gate import Ask, Pause
 from contacts.policy import Breaker
-from contacts.runs import of_a_rollout
+from contacts.runs import of_a_rollout, resumed_since
 from contacts.tables import runs, touches
 
 _USUAL_OVER = timedelta(weeks=4)
@@ -57,11 +57,12 @@ async def sends(conn: AsyncConnection, ask: Ask, run_id: str, breaker: Breaker) 
         return None
     mine = sa.and_(touches.c.journey == ask.journey, touches.c.purpose == "promotional")
     rush = Rush("promotional messages", 1, breaker.sends_of(ask.journey), breaker.times_usual)
-    by_halt = (
+    let_out = [
         sa.and_(touches.c.channel == channel if channel else sa.true(), touches.c.asked_at <= at)
         for channel, at in let_go.items()
-    )
-    new = sa.not_(sa.or_(*by_halt, of_a_rollout(touches.c.run_id)))
+    ]
+    let_out += [of_a_rollout(touches.c.run_id), resumed_since(touches.c.run_id, touches.c.asked_at)]
+    new = sa.not_(sa.or_(*let_out))
     return await _judged(conn, ask.journey, rush, mine, touches.c.claimed_at, new, breaker, ask.now)
 
 
@@ -75,11 +76,12 @@ async def entries(conn: AsyncConnection, journey: str, breaker: Breaker, now: da
 
 
 async def _is_let_out(conn: AsyncConnection, ask: Ask, run_id: str, let_go: Mapping[str | None, datetime]) -> bool:
+    run, now = sa.literal(run_id, runs.c.id.type), sa.literal(ask.now, touches.c.asked_at.type)
     first = sa.select(touches.c.asked_at).where(touches.c.key == ask.key).scalar_subquery()
-    by_rollout = of_a_rollout(sa.literal(run_id, runs.c.id.type))
-    asked_at, is_of_a_rollout = (await conn.execute(sa.select(first, by_rollout))).one()
-    ends = [at for channel, at in let_go.items() if channel in (None, ask.channel)]
-    return is_of_a_rollout or any((asked_at or ask.now) <= at for at in ends)
+    asked_at = sa.func.coalesce(first, now)
+    query = sa.select(sa.or_(of_a_rollout(run), resumed_since(run, asked_at)), asked_at)
+    by_run, asked = (await conn.execute(query)).one()
+    return by_run or any(asked <= at for channel, at in let_go.items() if channel in (None, ask.channel))
 
 
 async def _judged(

@@ -231,7 +231,8 @@ class Gate:
     ) -> Situation:
         run = (await conn.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         ended_by = run.outcome or "ended" if run.exited_at is not None or run.ended_at is not None else None
-        return await self._around(conn, ask, facts, ended_by, read)
+        around = await self._around(conn, ask, facts, ended_by, read)
+        return around if run.paused_at is None else replace(around, pauses=[*around.pauses, pauses.OF_A_RUN])
 
     async def _around(
         self, conn: AsyncConnection, ask: Ask, facts: Facts, ended_by: str | None, read: Read = store.find

@@ -71,13 +71,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Pause:
-    """A halt that an operator, or the breaker, has called: of a journey, of a channel, or of everything.
+    """A halt that an operator, or the breaker, has called: of a run, of a journey, of a channel, or of everything.
 
     Attributes:
+        name: Of the journey or channel. A run's halt has none: nobody but the run is told of it.
         until: When it ends by itself; None: when somebody ends it.
     """
 
-    scope: Literal["all", "channel", "journey"]
+    scope: Literal["all", "channel", "journey", "run"]
     name: str
     reason: str
     until: datetime | None = None
@@ -103,6 +104,8 @@ class Pause:
                 return ask.channel == self.name
             case "journey":
                 return ask.journey == self.name
+            case "run":
+                return True
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Situation:
         ended_by: Why the run is over already (event type or ``ended``), or None.
         past: The contact's touches inside the longest window any cap looks at.
         waiting: The contact's other touches that wait.
-        pauses: The halts in force.
+        pauses: The halts in force, and the run's own.
         namesakes: By channel, who is known by the contact's address there, where that is another contact: several
             records may have one phone, and whoever answers by it answers for all.
     """
@@ -263,7 +266,7 @@ def echoed(ask: Ask, situation: Situation, policy: Policy) -> Passed | Drop:
 
 
 def paused(ask: Ask, situation: Situation, policy: Policy) -> Passed | Wait:
-    """An operator has halted the journey, the channel or everything."""
+    """An operator has halted the run, the journey, the channel or everything."""
     for pause in situation.pauses:
         if pause.covers(ask):
             until = min(at for at in (ask.now + HOLD_RECHECK, pause.until) if at is not None)

@@ -1,4 +1,4 @@
-"""Halts that an operator or the breaker has called: of a journey, of a channel, or of everything.
+"""Halts that an operator or the breaker has called: of a journey, of a channel, of everything; and of single runs.
 
 Touches wait while one is in force; runs and their timers go on. Nothing lapses in silence: what is no longer valid when
 it ends is dropped with its reason, and whatever still waits is asked about at once. A halt that was called for a time
@@ -13,7 +13,7 @@ them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -36,6 +36,10 @@ OPEN = pauses.c.released_at.is_(None)
 
 ITS_TIME = "its time"
 """Who ends a halt that ends by itself."""
+
+
+OF_A_RUN = Pause("run", "", "an operator has paused the run")
+"""What the touches of a run wait for that rests; the run's row says whether it does."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,12 @@ async def call(conn: AsyncConnection, pause: Pause, *, by: str, now: datetime) -
 
     Claims that have begun are committed by then, and those to come wait until the caller commits, and see the halt.
     """
-    await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS)))
+    await _after_claims(conn)
     return await _open(conn, pause, now, opened_by=by, opened_act=ACTS.next_value())
+
+
+async def _after_claims(conn: AsyncConnection) -> None:
+    await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMS)))
 
 
 async def trip(conn: AsyncConnection, pause: Pause, *, figures: Mapping[str, Any], now: datetime) -> bool:
@@ -127,9 +135,34 @@ async def end(conn: AsyncConnection, scope: str, name: str, *, by: str, now: dat
     row = ended.first()
     if row is None:
         return None
-    told = Happening(str(uuid4()), RESUMED, now, {"scope": scope, "pause": name})
-    waiting = sa.select(touches.c.run_id).where(waits_for(Pause(*row)))
-    return await runs.tell_all(conn, told, now, tables.runs.c.id.in_(waiting))
+    return await _let_ask_again(conn, Pause(*row), now)
+
+
+async def steer(
+    conn: AsyncConnection, order: Literal["pause", "resume"], now: datetime, *which: sa.ColumnElement[bool]
+) -> int:
+    """Pauses, or resumes, all open runs of which this is so; says how many. A resumed run whose touch waits asks again.
+
+    As for ``call``, no claim is under way that has not seen the pause.
+    """
+    if order == "pause":
+        await _after_claims(conn)
+    run = tables.runs.c
+    # In the order of their ids, so that two who steer the same runs do not wait for each other.
+    mine = sa.select(run.id).where(*which, runs.OPEN).order_by(run.id).with_for_update(key_share=True)
+    rests = {"paused_at": now, "resumed_at": None} if order == "pause" else {"paused_at": None, "resumed_at": now}
+    await conn.execute(sa.update(tables.runs).where(run.id.in_(mine)).values(rests))
+    these = (*which, run.paused_at == now if order == "pause" else run.resumed_at == now)
+    told = await runs.signal(conn, order, now, *these)
+    if order == "resume":
+        await _let_ask_again(conn, OF_A_RUN, now, *these)
+    return told
+
+
+async def _let_ask_again(conn: AsyncConnection, pause: Pause, now: datetime, *which: sa.ColumnElement[bool]) -> int:
+    told = Happening(str(uuid4()), RESUMED, now, {"scope": pause.scope, "pause": pause.name})
+    waiting = sa.select(touches.c.run_id).where(waits_for(pause))
+    return await runs.tell_all(conn, told, now, tables.runs.c.id.in_(waiting), *which)
 
 
 async def listed(conn: AsyncConnection, *which: sa.ColumnElement[bool]) -> Sequence[Called]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contacts import runs, segments, tables
+from contacts import pauses, runs, segments, tables
 from contacts.events import event, identities
 from contacts.facts import Facts
 from contacts.intake import Intake, again_after_deadlock
@@ -188,7 +188,7 @@ async def steer(intake: Intake, about: str, value: str, order: Order, now: datet
     these = (tables.runs.c.journey.in_(journeys), tables.runs.c.key == value)
     if order != "stop":
         async with intake.engine.begin() as conn:
-            return await runs.signal(conn, order, now, *these)
+            return await pauses.steer(conn, order, now, *these)
     gone_out = sa.exists().where(
         touches.c.run_id == tables.runs.c.id, touches.c.status.in_(("claimed", "sent", "unknown"))
     )

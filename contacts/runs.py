@@ -21,19 +21,6 @@ from contacts.tables import ACTS, dispatches, events, runs, touches
 OPEN = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
 """Runs that are neither over nor told to end."""
 
-_ORDERS = [sa.literal_column(f"'{order}'", sa.Text) for order in ("pause", "resume")]
-# Constants, not parameters: only by a constant the planner knows that a partial index serves.
-_LAST_ORDER = (
-    sa.select(dispatches.c.kind)
-    .where(dispatches.c.run_id == runs.c.id, dispatches.c.kind.in_(_ORDERS))
-    .order_by(dispatches.c.id.desc())
-    .limit(1)
-    .scalar_subquery()
-)
-
-PAUSED = _LAST_ORDER.is_not_distinct_from("pause")
-"""Runs that an operator has paused."""
-
 OURS = "perennial"
 """The source of events that we record ourselves."""
 
@@ -215,6 +202,12 @@ def of_a_rollout(run_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     ours = sa.and_(events.c.source == OURS, events.c.source_id.startswith(ROLLOUT))
     # Not EXISTS: PostgreSQL would make a join of it and read everybody's events to know of a few.
     return sa.select(ours).join(run, run.c.entry_event == events.c.id).where(run.c.id == run_id).scalar_subquery()
+
+
+def resumed_since(run_id: sa.ColumnElement[str], at: sa.ColumnElement[datetime]) -> sa.ColumnElement[bool]:
+    """Whether an operator has let the run go on since then."""
+    run = runs.alias("resumed")
+    return sa.select(sa.func.coalesce(run.c.resumed_at >= at, sa.false())).where(run.c.id == run_id).scalar_subquery()
 
 
 async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str, str]] = ()) -> list[Run]:

@@ -104,6 +104,8 @@ runs = sa.Table(
     sa.Column("exit_act", sa.BigInteger),
     sa.Column("outcome", sa.Text),
     sa.Column("ended_at", _TIME),
+    sa.Column("paused_at", _TIME),
+    sa.Column("resumed_at", _TIME),
     sa.Index(
         "runs_open_once",
         "journey",
@@ -125,7 +127,7 @@ runs = sa.Table(
         postgresql_where=sa.text("next_wake IS NOT NULL AND exited_at IS NULL AND ended_at IS NULL"),
     ),
     sa.Index("runs_to_end", "exited_at", postgresql_where=sa.text("exited_at IS NOT NULL AND ended_at IS NULL")),
-    comment="One row a run; exited_at: an event ended it; ended_at: the workflow finished",
+    comment="One row a run; exited_at: an event ended it; ended_at: the workflow finished; paused_at: it rests",
 )
 
 dispatches = sa.Table(
@@ -141,7 +143,6 @@ dispatches = sa.Table(
     sa.Column("done_at", _TIME),
     sa.Column("error", sa.Text),
     sa.Index("dispatches_due", "run_id", "id", postgresql_where=sa.text("done_at IS NULL")),
-    sa.Index("dispatches_steering", "run_id", "id", postgresql_where=sa.text("kind IN ('pause', 'resume')")),
     comment="What Temporal must still hear; kind start, event or exit, in order within a run; or tell, of no run",
 )
 

@@ -338,6 +338,8 @@ async def _open_run(conn: AsyncConnection, run: Any, card: Card | None, now: dat
 
 def _where(run: Any) -> str:
     since = f"entered {stamp(run.entered_at)} by {run.entry_type}"
+    if run.paused_at is not None:
+        since += f", paused by an operator {stamp(run.paused_at)}"
     return f"stage {run.stage}, {since}" if run.stage else f"about to begin (Temporal has not reported yet), {since}"
 
 

@@ -8,7 +8,9 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from contacts.runs import OPEN, signal
+from contacts import pauses
+from contacts.intake import again_after_deadlock
+from contacts.runs import OPEN
 from contacts.tables import runs
 from ops.inspect import Wanted, fitting
 from ops.output import Failure
@@ -52,10 +54,11 @@ async def find(conn: AsyncConnection, run: str | None, wanted: Wanted) -> Found:
     return Found((await conn.execute(count)).scalar_one(), conditions)
 
 
+@again_after_deadlock
 async def steer(engine: AsyncEngine, found: Found, order: Order, now: datetime) -> Found:
     """Has the runs told, as soon as Temporal can be; says how many they are by now."""
     async with engine.begin() as conn:
-        return Found(await signal(conn, order, now, *found.conditions), found.conditions)
+        return Found(await pauses.steer(conn, order, now, *found.conditions), found.conditions)
 
 
 async def _only(conn: AsyncConnection, text: str) -> str:

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import pauses
 from contacts.clock import Clock
-from contacts.runs import PAUSED
 from contacts.tables import chores, dispatches, handoffs, inbox, runs, touches
 from contacts.tables import pauses as halts
 
@@ -125,7 +124,7 @@ def _parts(now: datetime, before: datetime, claimed_before: datetime, allowed: t
     going_on = sa.and_(runs.c.exited_at.is_(None), runs.c.ended_at.is_(None))
     waiting = sa.select(dispatches.c.id).where(dispatches.c.run_id == runs.c.id, dispatches.c.done_at.is_(None))
 
-    yield _late("wake-ups", runs.c.next_wake, going_on, runs.c.next_wake < before, ~PAUSED)
+    yield _late("wake-ups", runs.c.next_wake, going_on, runs.c.next_wake < before, runs.c.paused_at.is_(None))
     yield _late(
         "beginnings", runs.c.started_at, going_on, runs.c.stage.is_(None), runs.c.started_at < before, ~waiting.exists()
     )

@@ -17,7 +17,6 @@ from contacts.facts import addresses
 from contacts.gate import Ask, Pause
 from contacts.relay import BLOCKED
 from contacts.routing import keys_named
-from contacts.runs import PAUSED
 from contacts.specs import Card, Happening
 from contacts.tables import contacts, decisions, dispatches, events, inbox, journal, pauses, runs, tellings, touches
 from ops.installation import Installation
@@ -304,7 +303,7 @@ async def unsettled(
     asked = sa.select(sa.func.max(decisions.c.at)).where(decisions.c.touch_id == touches.c.id).scalar_subquery()
     due = sa.func.coalesce(touches.c.wait_until, asked, touches.c.asked_at)
     unanswered = sa.or_(sa.and_(gone_on, touches.c.claimed_at < before), touches.c.claimed_at < given_up)
-    forgotten = sa.or_(gone_on, sa.and_(due < given_up, ~PAUSED))
+    forgotten = sa.or_(gone_on, sa.and_(due < given_up, runs.c.paused_at.is_(None)))
     mine = runs.c.contact_id == contact_id if contact_id is not None else sa.true()
     query = (
         sa.select(touches, due.label("due"), gone_on.label("gone_on"))

@@ -36,6 +36,11 @@ def test_all_that_fit_are_told_and_none_that_is_over(busy: World) -> None:
     assert said("runs", "resume", "--contact", "bob@example.com", *which, "--yes")[0]["runs"] == 1
     assert told(busy)[2:] == [("resume", "abandoned-checkout", "bob")]
     assert said("runs", "pause", "--stage", "nowhere", "--yes")[0]["runs"] == 0
+    shown = {who: said("contact", "show", f"{who}@example.com")[0]["runs"] for who in ("ada", "bob")}
+    paused = {
+        who: [run["journey"] for run in runs if "paused by an operator" in run["where"]] for who, runs in shown.items()
+    }
+    assert paused == {"ada": ["abandoned-checkout"], "bob": []}
 
 
 def test_one_run_needs_no_second_word(busy: World) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from contacts.claims import Claim, Gate
 from contacts.gate import Pause
 from contacts.intake import Intake
 from contacts.policy import Breaker, Policy
+from contacts.specs import Purpose
 from tests.contacts.support import START, a_run, an_ask, at, changed, claim, rows, somebody_waits, someone, told
 
 
@@ -110,6 +112,88 @@ async def test_the_end_reaches_every_open_run_that_waits_for_it_and_no_other(
     told = await rows(engine, tables.dispatches)
     assert {news.run_id for news in told} == set(runs[1:3])
     assert len({news.payload["id"] for news in told}) == 1
+
+
+# Runs that rest
+
+
+async def steered(engine: AsyncEngine, order: Literal["pause", "resume"], day: float, *run_ids: str) -> int:
+    async with engine.begin() as conn:
+        return await pauses.steer(conn, order, at(day), tables.runs.c.id.in_(run_ids))
+
+
+@pytest.mark.parametrize("purpose", ["promotional", "lifecycle", "transactional"])
+async def test_nothing_of_a_run_that_rests_goes_out_until_it_is_resumed(
+    engine: AsyncEngine, intake: Intake, gate: Gate, purpose: Purpose
+) -> None:
+    who = await someone(intake)
+    mine, other = await a_run(engine, who), await a_run(engine, who, journey="another")
+
+    async def asks(run_id: str, day: float) -> Claim:
+        async with engine.begin() as conn:
+            return await claim(gate, conn, an_ask(f"k-{run_id}", at(day), purpose=purpose), run_id, who)
+
+    # The provider did not take it, and the operator pauses the run before the next attempt.
+    first = await asks(mine, 0)
+    async with engine.begin() as conn:
+        await gate.release(conn, first.touch_id)
+    assert await steered(engine, "pause", 1, mine) == 1
+    async with engine.connect() as conn:
+        assert not await gate.would_send(conn, an_ask(f"k-{mine}", at(1), purpose=purpose), run_id=mine, contact_id=who)
+    waiting = await asks(mine, 1)
+    assert (waiting.status, waiting.reason, waiting.hold, waiting.until) == ("waiting", "paused", "pause:run", at(2))
+    assert (await asks(other, 1)).status == "claimed"
+    assert await steered(engine, "resume", 2, mine) == 1
+    assert (await asks(mine, 2)).status == "claimed"
+
+
+async def test_a_resumed_run_hears_it_only_if_a_touch_of_it_waits_for_that(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    """And first that it may go on: whoever wakes before that goes to sleep again."""
+    runs = await crowd(engine, intake, 4)
+    waits, asked_nothing, ended, left_alone = ids = [run_id for run_id, _ in runs]
+    await steered(engine, "pause", 1, *ids)
+    for run_id, who in (runs[0], runs[2], runs[3]):
+        assert (await asked(engine, gate, run_id, who, f"k-{who}", 1)).hold == "pause:run"
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).where(tables.runs.c.id == ended).values(ended_at=at(1)))
+    assert await steered(engine, "resume", 2, waits, asked_nothing, ended) == 2
+    words = [(d.run_id, d.kind, d.payload.get("type")) for d in await rows(engine, tables.dispatches)][4:]
+    assert sorted(words[:2]) == sorted([(waits, "resume", None), (asked_nothing, "resume", None)])
+    assert words[2:] == [(waits, "event", pauses.RESUMED)]
+    rests = {run.id for run in await rows(engine, tables.runs, tables.runs.c.paused_at.is_not(None))}
+    assert rests == {ended, left_alone}
+
+
+async def test_what_waited_for_runs_to_be_resumed_is_no_rush(
+    engine: AsyncEngine, intake: Intake, guarded: Gate
+) -> None:
+    runs = await crowd(engine, intake, 9)
+    of_it = [run_id for run_id, _ in runs[:5]]
+    await steered(engine, "pause", 0, *of_it)
+    for run_id, who in runs[:5]:
+        await asked(engine, guarded, run_id, who, f"k-{who}")
+    await steered(engine, "resume", 0.001, *of_it)
+    found = [await asked(engine, guarded, run_id, who, f"k-{who}", 0.002) for run_id, who in runs]
+    assert [v.status for v in found] == ["claimed"] * 8 + ["waiting"]
+    assert (await asked(engine, guarded, *runs[0], "new", 0.002)).hold == "pause:journey/course"
+
+
+async def test_nobody_reads_paused_while_a_claim_that_did_not_see_it_is_to_commit(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    who = await someone(intake)
+    run_id = await a_run(engine, who)
+    async with engine.connect() as claiming, asyncio.timeout(30):
+        assert (await claim(gate, claiming, an_ask("k"), run_id, who)).status == "claimed"
+        pausing = asyncio.create_task(steered(engine, "pause", 0, run_id))
+        await somebody_waits(engine)
+        following = asyncio.create_task(asked(engine, gate, run_id, who, "l"))
+        await somebody_waits(engine, 2)
+        await claiming.commit()
+        assert await pausing == 1
+        assert (await following).hold == "pause:run"
 
 
 # Halts and claims at the same moment

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -168,9 +168,10 @@ async def test_a_run_that_an_operator_has_paused_misses_nothing(engine: AsyncEng
     run_id, who = run
     async with engine.begin() as conn:
         await _wake(conn, at(0), run_id, who)
-    for kind, missed in (("pause", 0), ("resume", 1), ("pause", 0)):
-        word = {"run_id": run_id, "kind": kind, "payload": {}, "created_at": at(1), "done_at": at(1)}
-        await change(engine, sa.insert(tables.dispatches).values(word))
+    orders: list[tuple[Literal["pause", "resume"], int]] = [("pause", 0), ("resume", 1), ("pause", 0)]
+    for order, missed in orders:
+        async with engine.begin() as conn:
+            assert await pauses.steer(conn, order, at(1), tables.runs.c.id == run_id) == 1
         assert (await counted(engine, at(2))).late["wake-ups"].count == missed
 
 

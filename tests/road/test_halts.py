@@ -18,9 +18,11 @@ from contacts.events import event, identities
 from contacts.gate import Pause
 from contacts.intake import Intake
 from contacts.policy import Breaker
+from ops.inspect import Wanted
 from ops.installation import Installation
 from ops.monitor.watch import Monitor
 from ops.pauses import call_pause, end_pause
+from ops.steering import find, steer
 from settings import Settings
 from tests.road.conftest import Road, days_in
 from tests.workflows.world import eventually
@@ -203,6 +205,28 @@ async def test_what_a_provider_did_not_take_waits_for_the_end(
         await touches(road, lambda t: t.hold == "pause:journey/welcome")
         assert road.mailbox.letters.list() == []
         await end(road, "journey/welcome")
+        await road.letters()
+        await touches(road, settled)
+        await nothing_lapsed(road)
+
+
+async def test_a_run_paused_while_its_provider_is_away_waits_until_it_is_resumed(
+    road: Road, held_back: tuple[asyncio.Event, asyncio.Event, list[Exception]]
+) -> None:
+    """The delivery is in its retries, past the run's own look at its pause; and it wakes when it is resumed."""
+    on_its_way, go_on, errors = held_back
+    errors.append(TryAgain("smtp", "429"))
+    async with road.all():
+        await road.consent()
+        await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
+        await asyncio.wait_for(on_its_way.wait(), 30)
+        async with road.engine.connect() as conn:
+            found = await find(conn, None, Wanted(journey="welcome", open=True))
+        await steer(road.engine, found, "pause", road.clock.now())
+        go_on.set()
+        await touches(road, lambda t: t.hold == "pause:run")
+        assert road.mailbox.letters.list() == []
+        await steer(road.engine, found, "resume", road.clock.now())
         await road.letters()
         await touches(road, settled)
         await nothing_lapsed(road)
