@@ -219,7 +219,8 @@ async def test_a_run_paused_while_its_provider_is_away_waits_until_it_is_resumed
     async with road.all():
         await road.consent()
         await road.tell("resource.downloaded", resource="seo-guide", topic="seo")
-        await asyncio.wait_for(on_its_way.wait(), 30)
+        async with asyncio.timeout(30):
+            await on_its_way.wait()
         async with road.engine.connect() as conn:
             found = await find(conn, None, Wanted(journey="welcome", open=True))
         await steer(road.engine, found, "pause", road.clock.now())
