@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hmac import compare_digest
 from typing import Any, ClassVar, Literal
@@ -14,7 +14,7 @@ from connectors import standard_webhooks
 from connectors.base import Refused, Request
 from connectors.batch import Problem, Reading, load_json
 from connectors.webhook import Moment, one_line_errors
-from contacts.events import IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identity
+from contacts.events import DATA, IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identity
 
 BATCH_EVENTS = 1000
 """Events in one batch."""
@@ -31,7 +31,7 @@ class Envelope(BaseModel):
     specversion: Literal["1.0"]
     id: str = Field(min_length=1, max_length=255)
     source: str = Field(min_length=1, max_length=88)
-    type: str = Field(min_length=1, max_length=100)
+    type: str = Field(min_length=1)
     time: Moment | None = None
     subject: str | None = None
     data: dict[str, Any] = Field(default_factory=dict)
@@ -73,6 +73,9 @@ class CloudEvents:
     def read(self, request: Request, received_at: datetime) -> Reading:
         """Every event, and what could not be understood.
 
+        A CloudEvent of a kind that is not ours, and that cannot become an event as it is, means nothing here: a sender
+        may well tell us everything it tells others.
+
         Raises:
             Refused: The request is not one that ``verify`` lets pass.
         """
@@ -85,7 +88,8 @@ class CloudEvents:
             try:
                 events.append(_event(found, received_at))
             except InvalidEvent as error:
-                problems.append(Problem(index, str(error)))
+                if _is_ours(found.type):
+                    problems.append(Problem(index, str(error)))
         return Reading(tuple(events), tuple(problems))
 
 
@@ -124,14 +128,26 @@ def _envelope(fields: Any, index: int) -> Envelope | Problem:
     try:
         if not isinstance(fields, dict):
             return Problem(index, "an event must be an object")
-        if "data_base64" in fields:
-            fields = {**fields, "data": _decoded(fields["data_base64"])}
-        if fields.get("data") is None:
-            fields = {**fields, "data": {}}
         with one_line_errors():
-            return Envelope.model_validate(fields)
+            return Envelope.model_validate({**fields, "data": _data(fields)})
     except InvalidEvent as error:
         return Problem(index, str(error))
+
+
+def _is_ours(type: object) -> bool:
+    return isinstance(type, str) and (type in DATA or type.startswith("custom."))
+
+
+def _data(fields: Mapping[str, Any]) -> Any:
+    """The data of a CloudEvent. That of another's kind may have any form, and then says nothing to us."""
+    ours = _is_ours(fields.get("type"))
+    try:
+        data = _decoded(fields["data_base64"]) if "data_base64" in fields else fields.get("data")
+    except InvalidEvent:
+        if ours:
+            raise
+        data = None
+    return {} if data is None or not (ours or isinstance(data, dict)) else data
 
 
 def _decoded(value: Any) -> Any:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from connectors.base import Refused, Request
-from connectors.batch import Problem
+from connectors.batch import Problem, Reading
 from connectors.cloudevents import BATCH_EVENTS, CloudEvents
 from contacts.events import Identity
 
@@ -120,7 +120,8 @@ def test_a_malformed_envelope_is_400(changes: dict[str, Any], reason: str) -> No
 @pytest.mark.parametrize(
     "changes",
     [
-        {"type": "com.Example.thing"},
+        {"type": "custom.Thing"},
+        {"type": f"custom.{'x' * 100}"},
         {"data": {}},
         {"data": {"identities": "alice"}},
         {"data": {"identities": {"email": "alice"}}},
@@ -133,6 +134,31 @@ def test_an_event_we_cannot_understand_is_kept_for_later(changes: dict[str, Any]
     SOURCE.verify(request, NOW)
     with pytest.raises(ValueError, match=":"):
         SOURCE.parse(request, NOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "com.example.OrderPlaced"},
+        {"type": "com.example.OrderPlaced", "data": None},
+        {"type": "com.example.OrderPlaced", "data": [1]},
+        {"type": "com.example.OrderPlaced", "data": "<order/>"},
+        {"type": "com.example.OrderPlaced", "data": "absent", "data_base64": "PG9yZGVyLz4="},
+        {"type": "c" * 200},
+        {"type": "shop.visited", "data": {"shop": 7}},
+        {"type": "shop.visited", "data": {"identities": {"shoe": 7}}},
+    ],
+)
+def test_an_event_of_anothers_kind_means_nothing_and_is_no_fault(changes: dict[str, Any]) -> None:
+    request = structured(**changes)
+    SOURCE.verify(request, NOW)
+    assert SOURCE.read(request, NOW) == Reading((), ())
+    assert SOURCE.parse(request, NOW) == ()
+
+
+def test_a_kind_we_do_not_know_that_names_somebody_is_kept() -> None:
+    [event] = SOURCE.parse(structured(type="shop.visited", data={"identities": {"user": 42}, "shop": 7}), NOW)
+    assert (event.type, event.data) == ("shop.visited", {"shop": 7})
 
 
 def test_a_subject_about_something_else_is_no_fault() -> None:

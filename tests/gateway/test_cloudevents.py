@@ -54,6 +54,14 @@ async def test_a_batch(client: httpx.AsyncClient, stored: Stored) -> None:
     assert len(await stored.events("user", user)) == 2
 
 
+async def test_an_event_of_anothers_kind_is_stored_and_ignored(client: httpx.AsyncClient, stored: Stored) -> None:
+    event = envelope("1", type="com.example.OrderPlaced", subject=None)
+    answer = await send(client, event)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 0})
+    [kept] = await stored.inbox(event["id"])
+    assert (kept.status, kept.error) == ("ignored", None)
+
+
 async def test_what_is_refused(client: httpx.AsyncClient) -> None:
     unsigned = await client.post("/events", json=envelope("1"), headers={"content-type": STRUCTURED})
     assert (unsigned.status_code, unsigned.json()["error"]["code"]) == (401, "unauthorized")
