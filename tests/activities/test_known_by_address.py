@@ -228,15 +228,34 @@ async def test_a_stop_that_is_being_stored_is_seen(texts: Texts) -> None:
     assert (await claiming).reason == "consent_withdrawn"
 
 
-async def test_an_identity_is_nobodys_who_was_merged_away(engine: AsyncEngine, texts: Texts) -> None:
-    gone, kept = await texts.crm("101"), await texts.crm("102", phone="+4930901820")
-    await texts.tell("contact.merged", {"hubspot": "101", "user": "x"})
-    await texts.tell("contact.merged", {"hubspot": "102", "user": "x"})
+async def test_an_address_is_of_whoever_a_merge_has_kept(engine: AsyncEngine, texts: Texts) -> None:
+    kept, gone = await texts.crm("101"), await texts.crm("102")
+    assert await texts.tell("contact.merged", {"hubspot": "101", "user": "x"}) == kept
+    assert await texts.tell("contact.merged", {"hubspot": "102", "user": "x"}) == kept
+    await known_by_phone(engine, gone)
+    assert await texts.tell("page.viewed", {"phone": PHONE}, page="x") == kept
+
+
+async def test_an_address_stays_whose_it_became_meanwhile(engine: AsyncEngine, texts: Texts) -> None:
+    contact = await texts.crm("101")
+    reply = event(
+        "message.replied",
+        source="twilio",
+        source_id="reply",
+        occurred_at=MORNING,
+        identities=identities(("phone", PHONE)),
+        data={"channel": "sms"},
+    )
+    async with engine.begin() as conn:
+        stranger = (await texts.intake.record_in(conn, reply, MORNING)).contact_id
+        naming = asyncio.create_task(known_by_phone(engine, contact))
+        await somebody_waits(engine)
+    await naming
+    assert await texts.tell("page.viewed", {"phone": PHONE}, page="x") == stranger != contact
+
+
+async def known_by_phone(engine: AsyncEngine, contact_id: str) -> None:
     phone = identity("phone", PHONE)
     assert phone is not None
     async with engine.begin() as conn:
-        for contact in (gone, kept):
-            await store.be_known_by(conn, contact, phone, MORNING)
-        facts = await store.find(conn, PHONE)
-    owner = await texts.tell("page.viewed", {"phone": PHONE}, page="x")
-    assert owner == facts.contact_id
+        await store.be_known_by(conn, contact_id, phone, MORNING)
