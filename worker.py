@@ -20,6 +20,7 @@ import workflows.polling
 import workflows.rollout
 import workflows.sweep
 import workflows.telling
+from activities.approval import Approval
 from activities.deliver import Deliver
 from activities.handoff import HandOff
 from activities.own_events import OwnEvents
@@ -82,6 +83,7 @@ def activities(
         card_url=partial(card_link.url, secret, public_url) if out.card_pages else None,
     )
     hand_off = HandOff(engine, intake, policy, out.crm, out.alert, public_url, clock)
+    approval = Approval(engine, intake, out.alert, public_url, clock)
     record = Record(engine, policy)
     own_events = OwnEvents(intake)
     sweep = Sweep(intake)
@@ -93,6 +95,8 @@ def activities(
         hand_off.hand_off,
         hand_off.remind,
         hand_off.acknowledge,
+        approval.ask_approval,
+        approval.settle,
         record.note,
         record.facts,
         record.finish,

@@ -8,13 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from activities import signatures as ask
+from activities.people import call, who
 from activities.record import open_review, write_lines
 from activities.running import RunTime, pulse
 from connectors.base import Alert, Crm, Person, Task
-from connectors.errors import ConnectorError, NeverAgain, TryAgain
 from contacts import journal, store
 from contacts.clock import Clock
 from contacts.events import event, identities
@@ -66,7 +65,7 @@ class HandOff:
                     await write_lines(conn, request.run, request.lines)
                     await open_review(conn, request.run, row.contact_id, f"nobody took the hand-off: {row.reason}")
                 return
-            await self._call(
+            await call(
                 self.alert.alert(
                     f"{request.handoff_id}/reminder/{request.reminder}",
                     f"Still waiting: {row.owner}, please take this contact",
@@ -145,21 +144,19 @@ class HandOff:
             phone=facts.get("phone"),
             company=facts.get("company"),
         )
-        crm_id = await self._call(self.crm.upsert(person))
+        crm_id = await call(self.crm.upsert(person))
         story = await self._story(facts)
-        await self._call(self.crm.note(crm_id, f"{request.handoff_id}/note", story, request.run.now))
+        await call(self.crm.note(crm_id, f"{request.handoff_id}/note", story, request.run.now))
         task = Task(f"{request.handoff_id}/task", request.reason, story, row.contact_by, row.owner)
-        task_id = await self._call(self.crm.task(crm_id, task))
+        task_id = await call(self.crm.task(crm_id, task))
         await self._update(request.handoff_id, crm_id=crm_id, crm_task_id=task_id)
 
     async def _tell_owner(self, request: ask.HandOffRequest, facts: Facts, owner: str, time: RunTime) -> None:
         row = await self._row(request.handoff_id)
         if row.told_at is not None:
             return
-        body = f"{_who(facts)}: {request.reason} Please be in touch by {row.contact_by:%d %b %H:%M} UTC."
-        alert_id = await self._call(
-            self.alert.alert(request.handoff_id, f"For {owner}", body, self._link(facts.contact_id))
-        )
+        body = f"{who(facts)}: {request.reason} Please be in touch by {row.contact_by:%d %b %H:%M} UTC."
+        alert_id = await call(self.alert.alert(request.handoff_id, f"For {owner}", body, self._link(facts.contact_id)))
         told_at = time.now()
         async with self.engine.begin() as conn:
             mine = handoffs.c.id == request.handoff_id
@@ -188,7 +185,7 @@ class HandOff:
         async with self.engine.connect() as conn:
             entries = [e for _, e in await journal.read(conn, facts.contact_id)]
         told = [line for e in reversed(entries) if (line := _in_words(e)) is not None]
-        return "\n".join([f"{_who(facts)}. What happened, newest first:", *told[:12]])
+        return "\n".join([f"{who(facts)}. What happened, newest first:", *told[:12]])
 
     async def _row(self, handoff_id: str) -> Any:
         async with self.engine.connect() as conn:
@@ -200,27 +197,6 @@ class HandOff:
 
     def _link(self, contact_id: str) -> str:
         return f"{self.public_url}/contacts/{contact_id}"
-
-    async def _call(self, asking: Any) -> str:
-        """Asks a connector; its errors become Temporal's."""
-        try:
-            answer: str = await asking
-        except TryAgain as error:
-            raise ApplicationError(str(error), type="TryAgain", next_retry_delay=error.delay) from None
-        except NeverAgain as error:
-            # A person must look at it either way; the activity shows the reason and goes on once it is mended.
-            raise ApplicationError(
-                str(error), type=type(error).__name__, next_retry_delay=timedelta(minutes=5)
-            ) from None
-        except ConnectorError as error:
-            raise ApplicationError(str(error), type=type(error).__name__) from None
-        return answer
-
-
-def _who(facts: Facts) -> str:
-    name = " ".join(str(facts.get(n)) for n in ("first_name", "last_name") if facts.get(n)) or facts.get("name")
-    address = facts.address("email") or facts.address("sms") or facts.contact_id
-    return f"{name} <{address}>" if name else str(address)
 
 
 def _in_words(entry: journal.Entry) -> str | None:

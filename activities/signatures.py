@@ -15,6 +15,8 @@ DELIVER = "deliver"
 HAND_OFF = "hand_off"
 REMIND = "remind"
 ACKNOWLEDGE = "acknowledge"
+ASK_APPROVAL = "ask_approval"
+SETTLE_APPROVAL = "settle_approval"
 FACTS = "facts"
 NOTE = "note"
 FINISH = "finish"
@@ -147,6 +149,48 @@ class RemindRequest:
     reminder: int
     last: bool = False
     lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApprovalRequest:
+    """Ask a person for a yes.
+
+    Attributes:
+        approval_id: The same on every attempt.
+        what: What they would allow.
+        until: No answer by then is a no.
+        owner: Who answers for the journey.
+    """
+
+    run: RunRef
+    approval_id: str
+    what: str
+    until: datetime
+    owner: str
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class SettleApprovalRequest:
+    """The run waits no longer: say which answer counts, and let none count from now on.
+
+    Attributes:
+        asked: What it had asked.
+        approved: The answer that the run itself was given; None if it was given none.
+    """
+
+    run: RunRef
+    asked: ApprovalRequest
+    approved: bool | None = None
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApprovalSettled:
+    """What a person said; ``by`` is None if nobody said anything."""
+
+    approved: bool
+    by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ class _Play:
             .join(tables.identities, tables.identities.c.contact_id == tables.runs.c.contact_id)
             .where(
                 tables.journal.c.kind == "approval",
+                tables.journal.c.data.has_key("name"),
                 tables.runs.c.journey == answer.journey,
                 tables.runs.c.ended_at.is_(None),
                 tables.identities.c.value == f"scenario:{answer.contact}",

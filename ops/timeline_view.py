@@ -36,6 +36,8 @@ def _what(line: Line) -> Text:
         shown = {k: v for k, v in data.items() if k not in ("type", "source", "occurred")}
         return Text.assemble(text(data.get("type", "")), text(" " + pairs(shown), "dim"))
     words = [str(data[name]) for name in names if data.get(name)]
+    if "approved" in data:
+        words.insert(0, "approved" if data["approved"] else "refused")
     if data.get("until"):
         words.append(f"until {stamp(datetime.fromisoformat(data['until']))}")
     return text(", ".join(words))

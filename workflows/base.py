@@ -64,6 +64,9 @@ CARRY_ON_AFTER = 500
 HANDOFF_ANSWERED = on("handoff.acknowledged", "conversation.started")
 """What a run hears when a person has taken a hand-off; a conversation counts only once a person of ours is in it."""
 
+APPROVAL_ANSWERED = on("approval.answered")
+"""What a run hears when a person has answered an approval."""
+
 _KEEP_SEEN = 1000
 _KEEP_HEARD = 500
 _KEEP_STORY = 200
@@ -88,6 +91,8 @@ class State:
         heard: Events that no wait has taken yet; ``passed`` once a wait for something else has seen one.
         seen: Ids of events already heard, newest last.
         ending: Outcome and cause, once something has ended the run.
+        asking: What the run has asked to be allowed: its name, and the id of the newest approval of that name.
+        approvals: The answers, by id, however they came. By name in runs that asked before people were told.
         lines: What the journal does not know yet. ``seq`` numbers lines.
         story: The last lines, for the ``story`` query.
         memory: The journey's own, for what later stages must know: plain JSON values.
@@ -101,6 +106,7 @@ class State:
     ending: dict[str, Any] | None = None
     paused: bool = False
     move_to: str | None = None
+    asking: dict[str, str] = field(default_factory=dict)
     approvals: dict[str, bool] = field(default_factory=dict)
     acknowledged: dict[str, str] = field(default_factory=dict)
     needs_review: bool = False
@@ -299,13 +305,46 @@ class Journey:
         return None
 
     async def approval(self, what: str, *, days: float) -> bool:
-        """Asks a person for a yes, at most so long; no answer is a no. Answered by the ``approve`` update."""
+        """Asks a person for a yes, at most so long; no answer is a no.
+
+        A person is told, and anybody may answer: with the event ``approval.answered``, as a click on the alert is, or
+        with the ``approve`` update. The first answer counts. That nobody can be told delays nothing.
+
+        Args:
+            what: What they would allow, in a few words.
+            days: How long they have.
+        """
+        # Asked once and here: a run that asked before people were told goes on as it began.
+        told = workflow.patched("approval-told-to-a-person")
         name = f"{self.state.stage}/{what}"
         end = self.now + timedelta(days=days)
+        if told:
+            self.state.asking[name] = str(workflow.uuid4())
         self._line("approval", until=end, data={"reason": what, "name": name})
         await self._note(end, f"waits for approval: {what}")
-        await self._until(lambda: name in self.state.approvals, end, f"until {end:%d %b %H:%M} for approval: {what}")
-        return self.state.approvals.pop(name, False)
+        waiting = f"until {end:%d %b %H:%M} for approval: {what}"
+        if not told:
+            await self._until(lambda: name in self.state.approvals, end, waiting)
+            return self.state.approvals.pop(name, False)
+        asked = ask.ApprovalRequest(self._ref(), self.state.asking[name], what, end, self.card.owner)
+        telling = self._start_activity(ask.ASK_APPROVAL, asked, None, f"ask for approval: {what}")
+        try:
+            await self._until(lambda: asked.approval_id in self.state.approvals, end, waiting)
+        except asyncio.CancelledError:
+            # The stage is left: from now on no answer counts.
+            await self._settle(asked, telling)
+            raise
+        return await self._settle(asked, telling)
+
+    async def _settle(self, asked: ask.ApprovalRequest, telling: workflow.ActivityHandle[Any]) -> bool:
+        telling.cancel()
+        said = self.state.approvals.pop(asked.approval_id, None)
+        request = ask.SettleApprovalRequest(self._ref(), asked, said, self._lines())
+        summary = f"who answered: {asked.what}"
+        settled = await self._execute(ask.SETTLE_APPROVAL, request, ask.ApprovalSettled, summary)
+        verdict = "approved" if settled.approved else "refused"
+        self._tell(f"{asked.what}: {f'{verdict} by {settled.by}' if settled.by else 'nobody answered'}")
+        return settled.approved
 
     async def record_event(self, type: str, **data: Any) -> None:
         """Records something the run did or learned as an event of the contact, through the same door as any other.
@@ -437,6 +476,8 @@ class Journey:
                     self._tell(f"{letter['signal']}d by an operator")
                 case "acknowledge":
                     self.state.acknowledged[letter["handoff_id"]] = letter["by"]
+                case "approve" if letter["name"] in self.state.asking:
+                    self._answered(self.state.asking[letter["name"]], letter["approved"])
                 case "approve":
                     self.state.approvals[letter["name"]] = letter["approved"]
                 case "move":
@@ -456,6 +497,12 @@ class Journey:
         if isinstance(payload.get("patterns"), list):
             plain["patterns"] = [str(p) for p in payload["patterns"]]
         self.state.heard = [*self.state.heard, plain][-_KEEP_HEARD:]
+        if APPROVAL_ANSWERED.matches(event.type, event.data) and not event.data.get("void"):
+            self._answered(str(event.data.get("approval_id")), event.data.get("approved") is True)
+
+    def _answered(self, approval_id: str, approved: bool) -> None:
+        if approval_id in self.state.asking.values():
+            self.state.approvals.setdefault(approval_id, approved)
 
     def _matching(self, conditions: Collection[Trigger]) -> int | None:
         return next((n for n, event in enumerate(self.state.heard) if _meets(event, conditions)), None)
@@ -543,7 +590,14 @@ class Journey:
         return delivery
 
     async def _execute(self, name: str, request: Any, result: type[T] | None, summary: str) -> T:
-        asking = workflow.start_activity(
+        # Shielded, because an activity that ends while it is being cancelled returns, and the cancellation is lost.
+        value: T = await asyncio.shield(self._start_activity(name, request, result, summary))
+        return value
+
+    def _start_activity(
+        self, name: str, request: Any, result: type[T] | None, summary: str
+    ) -> workflow.ActivityHandle[Any]:
+        return workflow.start_activity(
             name,
             request,
             result_type=result,
@@ -552,9 +606,6 @@ class Journey:
             retry_policy=_BLIP,
             summary=summary,
         )
-        # Shielded, because an activity that ends while it is being cancelled returns, and the cancellation is lost.
-        value: T = await asyncio.shield(asking)
-        return value
 
     async def _finish(self, ending: Mapping[str, Any]) -> None:
         outcome = str(ending["outcome"])

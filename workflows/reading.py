@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from contacts.specs import Card, Condition, InvalidCard, Pattern, Trigger
-from workflows.base import HANDOFF_ANSWERED, Journey
+from workflows.base import APPROVAL_ANSWERED, HANDOFF_ANSWERED, Journey
 from workflows.expressions import SCOPES, Known, Namespace, Options, falls_through, keywords, options, walk
 
 _ASKS = ("send", "wait", "sleep", "hand_off", "approval", "record_event")
@@ -166,6 +166,8 @@ def _heard_by(step: Step) -> Sequence[Trigger]:
             return step.conditions
         case HandOff():
             return [HANDOFF_ANSWERED]
+        case Approval():
+            return [APPROVAL_ANSWERED]
     return []
 
 

@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import running
 from activities import signatures as ask
+from activities.approval import Approval
 from activities.deliver import Deliver
 from activities.handoff import HandOff
 from activities.record import Record
@@ -93,6 +94,10 @@ class House:
     def hand_off(self) -> HandOff:
         people = {"crm": self.outside, "alert": self.outside, "public_url": "https://hub.example.com"}
         return HandOff(self.engine, self.intake, self.policy, clock=Clock(), **people)  # type: ignore[arg-type]
+
+    @property
+    def approval(self) -> Approval:
+        return Approval(self.engine, self.intake, self.outside, "https://hub.example.com", Clock())
 
     @property
     def record(self) -> Record:

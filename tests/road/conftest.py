@@ -84,7 +84,7 @@ class Road:
         acts = worker.activities(
             engine=self.engine,
             policy=self.policy,
-            out=Outlets({"email": smtp}, self.recording, self.recording),
+            out=Outlets({"email": smtp, "gift": self.recording}, self.recording, self.recording),
             clock=self.clock,
             secret=SecretStr("a secret of more than thirty-two characters"),
             public_url="https://hub.example.com",

@@ -139,6 +139,20 @@ class AsksApproval(Journey):
 
 
 @journey(**_ABOUT)
+class AsksTwice(Journey):
+    """Asks the same in a second round, and then rests."""
+
+    async def asking(self) -> Any:
+        for _ in range(2):
+            said = await self.approval("gift", days=2)
+            self._tell(f"approved: {said}")
+        return self.resting
+
+    async def resting(self) -> None:
+        await self.sleep(days=20)
+
+
+@journey(**_ABOUT)
 class CountsVisits(Journey):
     """Goes round between two stages, one visit at a time, and says in the end what it saw."""
 
@@ -161,5 +175,5 @@ class CountsVisits(Journey):
 
 JOURNEYS = [
     SendsOne, WaitsLong, LooksFirst, LooksThenWaits, HandsOver, SendsThenWaits, OnlySends, SleepsThenWaits, SaysGoodbye,
-    AsksApproval, CountsVisits,
+    AsksApproval, AsksTwice, CountsVisits,
 ]  # fmt: skip

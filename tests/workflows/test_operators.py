@@ -8,8 +8,7 @@ from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
-from contacts.specs import days
-from tests.workflows.journeys import AsksApproval, HandsOver, SendsOne, WaitsLong
+from tests.workflows.journeys import HandsOver, SendsOne, WaitsLong
 from tests.workflows.world import Stage, in_
 from worker import _SHARED
 
@@ -126,21 +125,3 @@ async def test_a_hand_off_can_be_taken_after_a_reminder(stage: Stage) -> None:
     await run.handle.execute_update("acknowledge", args=[reminder.handoff_id, "Mia"])
     assert await run.outcome() == "completed"
     assert len(stage.world.requests(ask.RemindRequest)) == 1
-
-
-@pytest.mark.parametrize("said", [True, False])
-async def test_approval(stage: Stage, said: bool) -> None:
-    run = await stage.start(AsksApproval)
-    await run.doing("waits for approval: gift")
-    [note] = await stage.asked(ask.NoteRequest)
-    [line] = [line for line in note.lines if line.kind == "approval"]
-    await run.handle.execute_update("approve", args=["another question", not said])
-    await run.handle.execute_update("approve", args=[line.data["name"], said])
-    assert await run.outcome() == "completed"
-    assert (await run.texts())[-1] == f"approved: {said}"
-
-
-async def test_no_answer_is_no_approval(stage: Stage) -> None:
-    run = await stage.start(AsksApproval, rate=days(2) / days(0.2 / 86400))
-    assert await run.outcome() == "completed"
-    assert (await run.texts())[-1] == "approved: False"

@@ -10,7 +10,7 @@ import pytest
 
 from contacts.specs import Condition, InvalidCard, Pattern, often, on
 from ops import words
-from workflows.base import HANDOFF_ANSWERED, Journey
+from workflows.base import APPROVAL_ANSWERED, HANDOFF_ANSWERED, Journey
 from workflows.moments import REPLIED
 from workflows.reading import Approval, Flow, Look, Note, Send, Sleep, StageFlow, Wait, card_of, flow_of
 from workflows.registry import CARDS, JOURNEYS
@@ -143,10 +143,11 @@ def test_the_card_gains_messages_and_what_is_heard(load: Load) -> None:
             await self.send("one")
             await self.wait(LATER, days=2)
             await self.hand_off("Look.")
+            await self.approval("a gift", days=2)
         """)
     )
     assert card.messages == ("one", "two")
-    assert card.hears == (on("page.viewed", page="news"), HANDOFF_ANSWERED)
+    assert card.hears == (on("page.viewed", page="news"), HANDOFF_ANSWERED, APPROVAL_ANSWERED)
 
 
 def test_helpers_are_followed_with_what_they_are_given(load: Load) -> None:

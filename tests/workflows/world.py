@@ -35,12 +35,14 @@ class World:
     Attributes:
         asked: All requests, in order.
         answers: What ``deliver`` says, one each; after that, ``sent``.
+        recorded: The answer that counts to what a run asked; None: whatever the run was told.
     """
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.answers: deque[ask.Delivery] = deque()
         self.contact = ask.ContactNow(0, False, (), (), None)
+        self.recorded: ask.ApprovalSettled | None = None
         self.handed = ask.HandOffDone("sales", datetime(2030, 1, 1, tzinfo=UTC), 3600, 1)
         self._held: dict[str, asyncio.Event] = {}
 
@@ -85,6 +87,17 @@ class World:
         async def acknowledge(request: ask.AcknowledgeRequest) -> None:
             await self._note(ask.ACKNOWLEDGE, request)
 
+        @activity.defn(name=ask.ASK_APPROVAL)
+        async def ask_approval(request: ask.ApprovalRequest) -> None:
+            await self._note(ask.ASK_APPROVAL, request)
+
+        @activity.defn(name=ask.SETTLE_APPROVAL)
+        async def settle(request: ask.SettleApprovalRequest) -> ask.ApprovalSettled:
+            await self._note(ask.SETTLE_APPROVAL, request)
+            if self.recorded is not None:
+                return self.recorded
+            return ask.ApprovalSettled(request.approved is True, None if request.approved is None else "Mia")
+
         @activity.defn(name=ask.NOTE)
         async def note(request: ask.NoteRequest) -> None:
             await self._note(ask.NOTE, request)
@@ -97,7 +110,7 @@ class World:
         async def record_event(request: ask.RecordEventRequest) -> None:
             await self._note(ask.RECORD_EVENT, request)
 
-        return [deliver, facts, hand_off, remind, acknowledge, note, finish, record_event]
+        return [deliver, facts, hand_off, remind, acknowledge, ask_approval, settle, note, finish, record_event]
 
     async def _note(self, name: str, request: Any) -> None:
         self.asked.append(request)
