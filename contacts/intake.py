@@ -207,7 +207,7 @@ class Intake:
             later=later,
             recent=recent,
             flags=standing(after, self.policy, now).flags,
-            hold_released=bool(was - is_),
+            freed=await runs.that_wait_for(conn, after.contact_id, was - is_) if was - is_ else (),
             now=now,
         )
         by_name = {card.name: card for card in self.cards}

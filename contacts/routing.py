@@ -15,7 +15,7 @@ The rules, in the order they are applied:
 5. Any other open run whose journey may be waiting for such an event hears it, and so does each when a hold ends.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -94,7 +94,7 @@ def route(
     later: Sequence[Happening],
     recent: Sequence[Happening] = (),
     flags: frozenset[str] = frozenset(),
-    hold_released: bool,
+    freed: Collection[str],
     now: datetime,
 ) -> Plan:
     """Decides what an event does.
@@ -108,7 +108,7 @@ def route(
         later: Stored events of ending types that occurred at or after this event, for this contact or key.
         recent: The contact's events as far back as any journey's patterns look.
         flags: What is true of the contact besides ``facts.flags()`` and the runs they are in: their lifecycle stage.
-        hold_released: Whether the event ended a hold that was in force.
+        freed: The runs that have a touch which waited for a hold that the event ended.
         now: When the event arrived, on the journeys' clock.
     """
     exits: list[Exit] = []
@@ -131,10 +131,9 @@ def route(
                     older = [r for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
                     exits += [Exit(run, "superseded") for run in older]
                     ending += older
-        # A pause kept more back than promotion.
-        held_back = card.purpose == "promotional" or (card.purpose == "lifecycle" and event.type == "contact.resumed")
-        if card.listens_to(event, recent) or (hold_released and held_back):
-            tells += [Tell(r) for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
+        listens = card.listens_to(event, recent)
+        going_on = [r for r in mine if r.open and r.contact_id == facts.contact_id and r not in ending]
+        tells += [Tell(r) for r in going_on if listens or r.id in freed]
     return Plan(tuple(exits), tuple(starts), tuple(tells), tuple(skips))
 
 

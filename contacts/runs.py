@@ -3,7 +3,7 @@
 Each change to a run is written together with its dispatch, so that Temporal learns of it even if we stop right after.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -208,6 +208,12 @@ def resumed_since(run_id: sa.ColumnElement[str], at: sa.ColumnElement[datetime])
     """Whether an operator has let the run go on since then."""
     run = runs.alias("resumed")
     return sa.select(sa.func.coalesce(run.c.resumed_at >= at, sa.false())).where(run.c.id == run_id).scalar_subquery()
+
+
+async def that_wait_for(conn: AsyncConnection, contact_id: str, holds: Collection[str]) -> Collection[str]:
+    """The runs of a contact that have a touch which waits for one of these holds."""
+    waiting = [touches.c.contact_id == contact_id, touches.c.status == "waiting", touches.c.hold.in_(holds)]
+    return set((await conn.execute(sa.select(touches.c.run_id).where(*waiting))).scalars())
 
 
 async def known(conn: AsyncConnection, contact_id: str, keys: Sequence[tuple[str, str]] = ()) -> list[Run]:

@@ -91,8 +91,8 @@ class State:
         heard: Events that no wait has taken yet; ``passed`` once a wait for something else has seen one.
         seen: Ids of events already heard, newest last.
         ending: Outcome and cause, once something has ended the run.
-        asking: Approvals the run waits for: what it calls them, and their ids.
-        approvals: The answers to these, by id, however they came. By name in runs that asked before people were told.
+        asking: What the run has asked to be allowed: its name, and the id of the newest approval of that name.
+        approvals: The answers, by id, however they came. By name in runs that asked before people were told.
         lines: What the journal does not know yet. ``seq`` numbers lines.
         story: The last lines, for the ``story`` query.
         memory: The journey's own, for what later stages must know: plain JSON values.
@@ -335,15 +335,12 @@ class Journey:
             await self._until(lambda: asked.approval_id in self.state.approvals, end, waiting)
         except asyncio.CancelledError:
             # The stage is left: from now on no answer counts.
-            await self._settle(name, asked, telling)
+            await self._settle(asked, telling)
             raise
-        return await self._settle(name, asked, telling)
+        return await self._settle(asked, telling)
 
-    async def _settle(self, name: str, asked: ask.ApprovalRequest, telling: workflow.ActivityHandle[Any]) -> bool:
-        # What arrived together with the end of the wait was in time.
-        self._open_mail()
+    async def _settle(self, asked: ask.ApprovalRequest, telling: workflow.ActivityHandle[Any]) -> bool:
         telling.cancel()
-        self.state.asking.pop(name, None)
         said = self.state.approvals.pop(asked.approval_id, None)
         request = ask.SettleApprovalRequest(self._ref(), asked, said, self._lines())
         summary = f"who answered: {asked.what}"

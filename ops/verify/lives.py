@@ -223,7 +223,7 @@ class _Again:
             cards=cards,
             runs=self._known_at(stored.act or 0, stored.received_at),
             later=(),
-            hold_released=False,
+            freed=(),
             now=stored.received_at,
         )
         # Whether a run gives way to a newer one is a matter of starts; here it is about ends.

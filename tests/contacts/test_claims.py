@@ -439,3 +439,20 @@ async def test_a_claim_for_a_contact_nobody_knows_says_so(engine: AsyncEngine, g
     nobody = "00000000-0000-0000-0000-000000000000"
     with pytest.raises(store.NoSuchContact):
         await take(engine, gate, an_ask("k"), nobody, nobody)
+
+
+async def test_the_end_of_a_hold_wakes_whatever_run_has_a_touch_that_waited_for_it(
+    engine: AsyncEngine, gate: Gate, policy: Policy
+) -> None:
+    lessons = Intake(engine, (card("lessons", purpose="lifecycle"), card("other")), policy)
+    alice = await someone(lessons)
+    waits, rests = [await a_run(engine, alice, journey=journey) for journey in ("lessons", "other")]
+    await lessons.record(told("ticket.opened", at(0), ticket_id="7"), at(0))
+    ask = replace(an_ask("k", at(0.1)), journey="lessons")
+    assert (await take(engine, gate, ask, waits, alice)).hold == "ticket:7"
+    await lessons.record(told("ticket.solved", at(0.2), ticket_id="7"), at(0.2))
+    heard = [
+        d for d in await rows(engine, tables.dispatches) if d.kind == "event" and d.payload["type"] == "ticket.solved"
+    ]
+    assert [d.run_id for d in heard] == [waits]
+    assert rests not in {d.run_id for d in heard}

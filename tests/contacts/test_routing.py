@@ -21,7 +21,7 @@ def a_run(id: str = "r", *, who: str = "alice", entered: datetime = START, **fie
 
 
 def routed(event: Happening, *cards: Card, facts: Facts = ALICE, **given: Any) -> Plan:
-    defaults: dict[str, Any] = {"runs": [], "later": [], "hold_released": False, "now": event.occurred_at}
+    defaults: dict[str, Any] = {"runs": [], "later": [], "freed": (), "now": event.occurred_at}
     return route(event, facts, cards=cards or (card(),), **{**defaults, **given})
 
 
@@ -327,21 +327,12 @@ def test_a_run_that_ends_need_not_hear() -> None:
     assert len(plan.exits) == 1
 
 
-def test_when_a_hold_ends_promotional_runs_hear_of_it() -> None:
+def test_when_a_hold_ends_the_runs_whose_touches_waited_for_it_hear_of_it() -> None:
     solved = happening("ticket.solved", at(1), ticket_id="7")
-    promotional, lifecycle = card(), card("lessons", purpose="lifecycle")
+    cards = [card(), card("lessons", purpose="lifecycle")]
     runs = [a_run(), a_run("l", journey="lessons"), a_run("closed", open=False), a_run("bob's", who="bob")]
-    plan = routed(solved, promotional, lifecycle, runs=runs, hold_released=True)
-    assert [t.run.id for t in plan.tells] == ["r"]
-    assert routed(solved, promotional, lifecycle, runs=runs).tells == ()
-
-
-def test_when_a_pause_ends_runs_hear_of_it_but_those_it_did_not_keep_back() -> None:
-    resumed = happening("contact.resumed", at(1))
-    cards = [card(), card("lessons", purpose="lifecycle"), card("billing", purpose="transactional")]
-    runs = [a_run(), a_run("l", journey="lessons"), a_run("b", journey="billing")]
-    assert [t.run.id for t in routed(resumed, *cards, runs=runs, hold_released=True).tells] == ["r", "l"]
-    assert routed(resumed, *cards, runs=runs).tells == ()
+    assert [t.run.id for t in routed(solved, *cards, runs=runs, freed={"l", "closed", "bob's"}).tells] == ["l"]
+    assert routed(solved, *cards, runs=runs).tells == ()
 
 
 def test_a_skip_says_which_journey_and_why() -> None:
