@@ -20,7 +20,7 @@ from contacts.channels import Choice, choose
 from contacts.events import identity
 from contacts.facts import Facts, address_kind, mailed
 from contacts.gate import Ask, Drop, Past, Send, Situation, Verdict, Wait, Waiting
-from contacts.policy import Policy
+from contacts.policy import ERRANDS, Policy
 from contacts.tables import decisions, runs, touches
 
 Status = Literal["waiting", "claimed", "sent", "unknown", "failed", "dropped"]
@@ -202,7 +202,7 @@ class Gate:
         ).one_or_none()
         if row is None:
             return
-        if status == "sent":
+        if status == "sent" and row.channel not in ERRANDS:
             await store.save(conn, mailed(facts, now))
         data = {
             "touch": row.template,

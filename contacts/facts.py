@@ -522,7 +522,7 @@ def _life(facts: Facts, event: Happening, policy: Policy) -> Facts:
 
 
 def mailed(facts: Facts, at: datetime) -> Facts:
-    """The facts after an e-mail went out: from then on it can be read, or not."""
+    """The facts after a message went out: from then on it can be read, or not."""
     type = "message.sent"
     return replace(
         facts,

@@ -361,7 +361,8 @@ class Provider(_Part):
         return self
 
 
-_ERRANDS: tuple[Channel, ...] = ("call", "note", "gift", "mail")
+ERRANDS: tuple[Channel, ...] = ("call", "note", "gift", "mail")
+"""Channels on which a colleague reaches the contact, unless a system does: nobody reads what we wrote."""
 
 
 class Systems(_Part):
@@ -658,7 +659,7 @@ class Policy(_Part):
         """Who carries the messages of every channel that has somebody; mail and colleagues have, if nothing is said."""
         usual: dict[str, Provider] = {
             "email": Provider(primary="smtp"),
-            **dict.fromkeys(_ERRANDS, Provider(primary="errands")),
+            **dict.fromkeys(ERRANDS, Provider(primary="errands")),
         }
         return usual | dict(self.providers)
 
