@@ -382,7 +382,7 @@ def test_which_words_are_outdated(policy: Policy, told: Happening, others: list[
 
 @given(histories())
 def test_of_all_words_the_newest_is_never_outdated(policy: Policy, events: list[Happening]) -> None:
-    # A form that states a consent is a newer word as well; these histories have it in events that say none else.
+    # A form that states a consent is a newer word too, and not one that ``words`` sees.
     consent = policy.consent.model_copy(update={"stated": {}})
     facts = after(events, policy.model_copy(update={"consent": consent}))
     said = [e for e in events if words(e)]
