@@ -136,7 +136,7 @@ async def test_nothing_of_a_run_that_rests_goes_out_until_it_is_resumed(
     # The provider did not take it, and the operator pauses the run before the next attempt.
     first = await asks(mine, 0)
     async with engine.begin() as conn:
-        await gate.release(conn, first.touch_id)
+        await gate.release(conn, first.touch_id, "busy")
     assert await steered(engine, "pause", 1, mine) == 1
     async with engine.connect() as conn:
         assert not await gate.would_send(conn, an_ask(f"k-{mine}", at(1), purpose=purpose), run_id=mine, contact_id=who)

@@ -17,7 +17,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import signatures as ask
-from contacts import runs, tables
+from contacts import pauses, tables
 from contacts.claims import Gate
 from contacts.policy import Outgoing
 from ops.installation import Installation
@@ -405,7 +405,7 @@ async def test_a_touch_whose_time_is_to_come_and_one_that_an_operator_keeps_back
     assert [f.kind for f in (await proved(welcomed, later=timedelta(hours=4, minutes=1)))[0]] == ["touch-forgotten"]
     for order, kinds in (("pause", []), ("resume", ["touch-forgotten"])):
         async with welcomed.engine.begin() as conn:
-            await runs.signal(conn, order, welcomed.clock.now(), tables.runs.c.id == run.id)
+            await pauses.steer(conn, order, welcomed.clock.now(), tables.runs.c.id == run.id)
         await welcomed.dispatched()
         assert [f.kind for f in (await proved(welcomed, later=timedelta(hours=4, minutes=1)))[0]] == kinds
 
