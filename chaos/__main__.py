@@ -26,9 +26,9 @@ def main(
     kills: Annotated[int, typer.Option(min=0, max=200, help="How many times something is killed.")] = 24,
     minutes: Annotated[
         float, typer.Option(min=0.1, max=60, help="In which the contacts come and the kills fall.")
-    ] = 10,
-    living: Annotated[float, typer.Option(min=0, max=60, help="Minutes in which they live on after that.")] = 3,
-    day: Annotated[float, typer.Option(min=1, max=3600, help="Seconds that a day of the journeys takes.")] = 30,
+    ] = 12,
+    living: Annotated[float, typer.Option(min=0, max=60, help="Minutes in which they live on after that.")] = 2,
+    day: Annotated[float, typer.Option(min=1, max=3600, help="Seconds that a day of the journeys takes.")] = 120,
     share: Annotated[float, typer.Option(min=0, max=0.9, help="Of the provider's answers that go wrong.")] = 0.2,
     without_lock: Annotated[
         bool, typer.Option("--without-lock", help="Take the row lock out of the gate: the drill must fail.")
