@@ -29,7 +29,7 @@ LONGEST_METADATA = 80
 """Characters of one metadata value."""
 
 LISTED_WITHIN = timedelta(minutes=30)
-"""How late a message may be listed. Postmark gives no figure: a list that may be later than this is not believed."""
+"""How late a message may be listed. Postmark gives no figure: whether the list keeps to ours, it has to show."""
 
 SETTLED = timedelta(minutes=10)
 """An index that shows messages taken this long after ours was, shows ours if there is one."""
