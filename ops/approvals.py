@@ -11,6 +11,7 @@ from contacts.events import event, identities
 from contacts.intake import Intake
 from contacts.tables import approvals, contacts, runs
 from ops.output import Failure
+from ops.queues import the_one
 from ops.shared_columns import CONTACT
 
 
@@ -77,11 +78,7 @@ async def find(conn: AsyncConnection, text: str, now: datetime) -> ApprovalLine:
     """
     begins = sa.cast(approvals.c.id, sa.Text).startswith(text.strip().lower(), autoescape=True)
     found = await list_approvals(conn, now, begins) if text.strip() else []
-    if not found:
-        raise Failure(f"no approval {text!r}: `perennial approvals list` shows those that wait")
-    if len(found) > 1:
-        raise Failure(f"{len(found)} approvals begin with {text!r}: give more of the id")
-    return found[0]
+    return the_one(found, text, "approval", "perennial approvals list")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,6 +13,8 @@ from contacts.intake import Intake
 from contacts.tables import contacts, handoffs, inbox, reviews
 from ops.output import Failure
 from ops.shared_columns import CONTACT
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,23 @@ async def handoff(conn: AsyncConnection, text: str, now: datetime) -> HandoffLin
     """
     begins = sa.cast(handoffs.c.id, sa.Text).startswith(text.strip().lower(), autoescape=True)
     found = await list_handoffs(conn, now, begins) if text.strip() else []
+    return the_one(found, text, "hand-off", "perennial handoffs list")
+
+
+def the_one(found: Sequence[T], text: str, what: str, command: str) -> T:
+    """The only one found for the beginning of an id.
+
+    Args:
+        what: What it is called, in the singular.
+        command: What shows all of them that wait.
+
+    Raises:
+        Failure: There is none, or there are several.
+    """
     if not found:
-        raise Failure(f"no hand-off {text!r}: `perennial handoffs list` shows those that wait")
+        raise Failure(f"no {what} {text!r}: `{command}` shows those that wait")
     if len(found) > 1:
-        raise Failure(f"{len(found)} hand-offs begin with {text!r}: give more of the id")
+        raise Failure(f"{len(found)} {what}s begin with {text!r}: give more of the id")
     return found[0]
 
 

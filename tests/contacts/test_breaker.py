@@ -212,6 +212,16 @@ async def test_the_counts_are_of_rows_that_an_index_finds(engine: AsyncEngine, i
     assert not any("Seq Scan on runs" in plan or "Seq Scan on touches" in plan for plan in plans)
 
 
+async def test_a_run_that_was_let_go_on_long_ago_counts_like_any_other(
+    engine: AsyncEngine, intake: Intake, gate: Gate
+) -> None:
+    begun = await crowd(engine, intake, 6)
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.runs).values(resumed_at=START - timedelta(days=1)))
+    found = [await asked(engine, gate, run) for run in begun]
+    assert [c.status for c in found] == ["claimed"] * 3 + ["waiting"] * 3
+
+
 async def test_fault_a_halt_unseen_lets_everybody_out(
     engine: AsyncEngine, intake: Intake, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
