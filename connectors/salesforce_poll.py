@@ -20,6 +20,9 @@ OptOut = Literal["promotional", "lifecycle", "all"]
 _SETTLED = timedelta(minutes=2)
 """How long a change may take from its stamp to being seen: what is younger is left for the next time."""
 
+_UNSEEN = {"INVALID_TYPE", "INVALID_FIELD", "INSUFFICIENT_ACCESS"}
+"""How Salesforce refuses a question about an object or a field that the app's user may not see."""
+
 _PERSON = "Id, Email, FirstName, LastName, Phone, HasOptedOutOfEmail, DoNotCall, IsDeleted, MasterRecordId, CreatedDate"
 _FIELDS: Mapping[Kind, str] = {
     "Contact": f"{_PERSON}, Account.Name, SystemModstamp",
@@ -32,29 +35,38 @@ _FIELDS: Mapping[Kind, str] = {
 
 
 async def poll(api: Api, opt_out: OptOut, cursor: str | None, now: datetime) -> Polled:
-    """See ``Poller.poll``: a page of each kind of record."""
+    """See ``Poller.poll``: a page of each kind of record.
+
+    Each is told though the app's user may not see another, or not one of its fields.
+    """
     try:
         at = _Cursor.model_validate_json(cursor) if cursor else _Cursor(begun=now)
     except ValidationError:
         raise NeverAgain("salesforce", "the cursor is not one of this poller's") from None
     until = now - _SETTLED
-    people: list[Event] = []
+    told: list[Event] = []
     reached: dict[Kind, _Mark] = {}
+    faults: list[str] = []
     more = False
-    kinds: tuple[Kind, ...] = ("Contact", "Lead")
-    for kind in kinds:
-        page = await _page(api, kind, at, until, _People)
-        for person in page.records:
-            people += _person(kind, person, at.begun, opt_out)
-        reached |= _last(kind, page.records)
-        more = more or len(page.records) == PAGE
-    deals = await _page(api, "Opportunity", at, until, _Deals)
-    moved = [event for deal in deals.records for event in _deal(deal, at.begun)]
-    reached |= _last("Opportunity", deals.records)
-    more = more or len(deals.records) == PAGE
-    following = _Cursor(begun=at.begun, marks={**at.marks, **reached})
-    events = sorted([*people, *moved], key=lambda event: event.occurred_at)
-    return Polled(events, following.model_dump_json(), more)
+    for kind in _FIELDS:
+        try:
+            records = await _records(api, kind, at, until)
+        except http.Rejected as error:
+            if not _UNSEEN & set(error.reason.split()):
+                raise
+            faults.append(f"{kind}: {error.reason}")
+            continue
+        for record in records:
+            told += _person(kind, record, at.begun, opt_out) if isinstance(record, _Person) else _deal(record, at.begun)
+        if records:
+            reached[kind] = _Mark(stamp=records[-1].SystemModstamp, id=records[-1].Id)
+        more = more or len(records) == PAGE
+    return Polled(
+        sorted(told, key=lambda event: event.occurred_at),
+        _Cursor(begun=at.begun, marks={**at.marks, **reached}).model_dump_json(),
+        more,
+        "; ".join(faults) or None,
+    )
 
 
 def source_id(type: str, record: str, at: datetime, about: str = "") -> str:
@@ -75,14 +87,15 @@ class _Cursor(BaseModel):
     marks: dict[Kind, _Mark] = Field(default_factory=dict)
 
 
-async def _page(api: Api, kind: Kind, at: _Cursor, until: datetime, answer: type[http.Answer]) -> http.Answer:
+async def _records(api: Api, kind: Kind, at: _Cursor, until: datetime) -> "Sequence[_Person] | Sequence[_Deal]":
     mark = at.marks.get(kind)
     since = f"SystemModstamp >= {moment(at.begun)}"
     if mark:
         stamp = moment(mark.stamp)
         since = f"(SystemModstamp > {stamp} OR (SystemModstamp = {stamp} AND Id > {text(mark.id)}))"
     where = f"{since} AND SystemModstamp <= {moment(until)}"
-    return await api.select(_FIELDS[kind], kind, where, answer, order="SystemModstamp, Id", deleted=True)
+    answer: type[_People] | type[_Deals] = _Deals if kind == "Opportunity" else _People
+    return (await api.select(_FIELDS[kind], kind, where, answer, order="SystemModstamp, Id", deleted=True)).records
 
 
 class _Record(Body):
@@ -154,10 +167,6 @@ class _Deal(_Record):
 
 class _Deals(Body):
     records: list[_Deal]
-
-
-def _last(kind: Kind, records: Sequence[_Record]) -> dict[Kind, _Mark]:
-    return {kind: _Mark(stamp=records[-1].SystemModstamp, id=records[-1].Id)} if records else {}
 
 
 def _person(kind: Kind, person: _Person, begun: datetime, opt_out: OptOut) -> list[Event]:

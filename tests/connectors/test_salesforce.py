@@ -583,6 +583,7 @@ class Table(Org):
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[str, list[dict[str, Any]]] = {"Contact": [], "Lead": [], "Opportunity": []}
+        self.unseen: dict[str, str] = {}
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         soql = request.url.params["q"]
@@ -596,6 +597,8 @@ class Table(Org):
         assert read, soql
         kind, begun, since, same, id, until, limit = read.groups()
         assert since == same
+        if kind in self.unseen:
+            return httpx.Response(400, json=[{"errorCode": self.unseen[kind], "message": "Zoe"}])
 
         def wanted(row: dict[str, Any]) -> bool:
             at = datetime.fromisoformat(row["SystemModstamp"])
@@ -629,6 +632,35 @@ async def heard(pool: httpx.AsyncClient, kind: str, *rows: dict[str, Any], **set
 
 
 LATER = NOW + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "code"), [("Contact", "INVALID_FIELD"), ("Lead", "INVALID_TYPE"), ("Opportunity", "INVALID_FIELD")]
+)
+@respx.mock
+async def test_what_the_user_may_not_see_keeps_nothing_else_back(
+    pool: httpx.AsyncClient, unseen: str, code: str
+) -> None:
+    table, salesforce = Table(), made(pool)
+    _, cursor = await asked(salesforce, None, NOW)
+    roles = {"records": [{"ContactId": ZOE, "Contact": {"Email": EMAIL}}]}
+    moved = {"LastStageChangeDate": LATER.isoformat(), "StageName": "Won", "OpportunityContactRoles": roles}
+    table.rows = {"Contact": [record(ZOE, LATER)], "Lead": [record(LEAD, LATER)]}
+    table.rows["Opportunity"] = [record(DEAL, LATER, **moved)]
+    table.unseen = {unseen: code}
+    page = await salesforce.poll(cursor, NOW + timedelta(minutes=9))
+    assert (len(page.events), page.fault, page.more) == (2, f"{unseen}: 400 {code}", False)
+    table.unseen = {}
+    then = await salesforce.poll(page.cursor, NOW + timedelta(minutes=10))
+    kind = "deal.stage_changed" if unseen == "Opportunity" else "contact.updated"
+    assert ([e.type for e in then.events], then.fault) == ([kind], None)
+
+
+@respx.mock
+async def test_an_app_that_is_refused_is_no_matter_of_what_its_user_may_see(pool: httpx.AsyncClient) -> None:
+    respx.post(url__regex=".*/oauth2/token").respond(400, json={"error": "invalid_client"})
+    with pytest.raises(NeverAgain, match="invalid_client"):
+        await made(pool).poll(None, NOW)
 
 
 @respx.mock
