@@ -36,8 +36,8 @@ class HubSpotSettings(Credentials):
         stage_values: HubSpot's value for a stage of ours, where it is another than usual.
         segment_lists: The id of the static list of a segment.
         event_prefix: What the names of custom events begin with, HubSpot's own ``pe<account>_`` included.
-        timeline_events: The id of the event template by which a type of event stands on a contact's timeline. Such a
-            type becomes no custom event.
+        timeline_events: By what a type of event stands on a contact's timeline: the id of an event template (digits)
+            or the full name of an app event (``ae<app>_...``). Such a type becomes no custom event.
         event_properties: Fields of an event's data that go along; HubSpot must have a property, or the template a
             token, of each name.
         erase: Whether a contact who is erased here is erased for good in HubSpot too.
@@ -55,7 +55,9 @@ class HubSpotSettings(Credentials):
     stage_values: Mapping[str, str] = Field(default_factory=dict)
     segment_lists: Mapping[str, Annotated[str, Field(pattern=r"^\d+$")]] = Field(default_factory=dict)
     event_prefix: Annotated[str, Field(pattern=r"^pe\d+_[a-z0-9_]*$")] | None = None
-    timeline_events: Mapping[str, Annotated[str, Field(pattern=r"^\d+$")]] = Field(default_factory=dict)
+    timeline_events: Mapping[str, Annotated[str, Field(pattern=r"^(\d+|ae\d+_[A-Za-z0-9_-]+)$")]] = Field(
+        default_factory=dict
+    )
     event_properties: tuple[str, ...] = ()
     erase: bool = False
 
@@ -228,8 +230,8 @@ class HubSpot:
         """See ``Sink.tell``.
 
         Consent goes to the communication preferences, a segment to its static list, an erasure to HubSpot's own.
-        Anything else stands on the timeline if a template is set for it, and is a custom event if none is. Whoever
-        HubSpot cannot know, having no address and no id, is left out.
+        Anything else stands on the timeline if a template or an app event is set for it, and is a custom event if none
+        is. Whoever HubSpot cannot know, having no address and no id, is left out.
         """
         match told.type:
             case "consent.withdrawn" | "message.unsubscribed" | "message.complained":
@@ -273,10 +275,12 @@ class HubSpot:
                     raise
 
     async def _happened(self, told: Told) -> None:
-        template, prefix = self._settings.timeline_events.get(told.type), self._settings.event_prefix
-        if template is None and prefix is None:
+        kind, prefix = self._settings.timeline_events.get(told.type), self._settings.event_prefix
+        if kind is None and prefix is None:
             unset = "HUBSPOT_EVENT_PREFIX, HUBSPOT_TIMELINE_EVENTS"
-            raise NeverAgain(self.name, f"no name for custom events is set, and no template for {told.type} ({unset})")
+            raise NeverAgain(
+                self.name, f"no name for custom events is set, and nothing on the timeline for {told.type} ({unset})"
+            )
         contact, email = told.known_as("hubspot"), told.known_as("email")
         if contact is None and email is None:
             return
@@ -284,8 +288,8 @@ class HubSpot:
         whose = {"objectId": contact} if contact else {"email": email}
         given = {name: told.data.get(name) for name in self._settings.event_properties}
         said = _short({n: v if isinstance(v, str) else str(v) for n, v in given.items() if v is not None})
-        if template is not None:
-            await self._on_timeline(template, told, said, whose)
+        if kind is not None:
+            await self._on_timeline(kind, told, said, whose)
             return
         body = {
             "eventName": f"{prefix}{re.sub(r'[^a-z0-9_]', '_', told.type)}",
@@ -297,16 +301,14 @@ class HubSpot:
         }
         await self._api.ask("POST", "/events/v3/send", http.Unread, json=body)
 
-    async def _on_timeline(self, template: str, told: Told, said: Mapping[str, str], whose: Mapping[str, Any]) -> None:
-        body = {
-            "eventTemplateId": template,
-            "id": told.id,
-            "timestamp": told.occurred_at.isoformat(),
-            "tokens": said,
-            **whose,
-        }
+    async def _on_timeline(self, kind: str, told: Told, said: Mapping[str, str], whose: Mapping[str, Any]) -> None:
+        body = {"id": told.id, "timestamp": told.occurred_at.isoformat(), **whose}
+        if kind.isdigit():
+            version, body = "v3", {"eventTemplateId": kind, "tokens": said, **body}
+        else:
+            version, body = "2026-03", {"eventTypeName": kind, "properties": said, **body}
         try:
-            await self._api.ask("POST", "/integrators/timeline/v3/events", http.Unread, json=body)
+            await self._api.ask("POST", f"/integrators/timeline/{version}/events", http.Unread, json=body)
         except http.Rejected as error:
             if error.status != 409:  # an event with this id is there already
                 raise

@@ -327,6 +327,22 @@ async def test_what_has_a_template_goes_to_the_timeline_and_nowhere_else(pool: h
 
 
 @respx.mock
+async def test_an_app_event_goes_to_the_timeline_of_newer_apps(pool: httpx.AsyncClient) -> None:
+    route = respx.post(f"{API}/integrators/timeline/2026-03/events").respond(204)
+    hubspot = made(pool, timeline_events={"purchase.completed": "ae41_bought-1"}, event_properties=["order_id"])
+    await hubspot.tell(told("purchase.completed", order_id="o-1"))
+    route.respond(409, json={"category": "CONFLICT"})
+    await hubspot.tell(told("purchase.completed", order_id="o-1"))
+    assert bodies(route)[0] == {
+        "eventTypeName": "ae41_bought-1",
+        "id": "e-1",
+        "timestamp": "2026-03-02T09:00:00+00:00",
+        "properties": {"order_id": "o-1"},
+        "objectId": "501",
+    }
+
+
+@respx.mock
 async def test_what_stands_on_the_timeline_already_is_told(pool: httpx.AsyncClient) -> None:
     route = respx.post(TIMELINE).respond(409, json={"category": "CONFLICT"})
     hubspot = made(pool, timeline_events={"purchase.completed": "1001298"})
@@ -361,6 +377,7 @@ async def test_a_lost_answer_may_be_told_again(pool: httpx.AsyncClient) -> None:
         {"segment_lists": {"vip": "77/memberships"}},
         {"event_prefix": "perennial_"},
         {"timeline_events": {"purchase.completed": "Purchase"}},
+        {"timeline_events": {"purchase.completed": "ae41_bought/batch"}},
         {"timeline_events": {"purchase.completed": ""}},
         {"timeline_events": {"Purchase": "1001298"}},
         {"timeline_events": {"purchase.*": "1001298"}},
