@@ -190,9 +190,9 @@ class Intake:
         keys = keys_named(event, self.cards)
         # A checkout and its purchase may come at once and name two people: the second must see what the first did.
         await store.lock_names(conn, [f"key/{journey}/{key}" for journey, key in keys])
-        later = await self._later(conn, after.contact_id, event)
+        endings = await self._endings(conn, after.contact_id, event)
         all_runs = await runs.known(
-            conn, after.contact_id, [*keys, *(k for e in later for k in keys_named(e, self.cards))]
+            conn, after.contact_id, [*keys, *(k for e in endings for k in keys_named(e, self.cards))]
         )
         for other in sorted({r.contact_id for r in all_runs if (r.journey, r.key) in keys} - {after.contact_id}):
             # Somebody else's run may end by its key: their claims must wait for us as this contact's do.
@@ -204,7 +204,7 @@ class Intake:
             after,
             cards=self.cards,
             runs=all_runs,
-            later=later,
+            endings=endings,
             recent=recent,
             flags=standing(after, self.policy, now).flags,
             freed=await runs.that_wait_for(conn, after.contact_id, was - is_) if was - is_ else (),
@@ -225,18 +225,22 @@ class Intake:
             await journal.write(conn, journal.Entry(now, after.contact_id, "skip", skip.journey, data=data))
         return plan
 
-    async def _later(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
-        """Exits we already know of that happened after a trigger which is only arriving now."""
+    async def _endings(self, conn: AsyncConnection, contact_id: str, event: Happening) -> Sequence[Happening]:
+        """Exits we already know of, for a trigger which is only arriving now."""
         starting = [c for c in self.cards if any(event.type in t.types for t in c.trigger)]
         types = {t for card in starting for t in card.ending_types}
         if not types:
             return ()
-        whose = [events.c.contact_id == contact_id]
-        keys = {c.key for c in starting if c.key is not None and c.key in event.data and not c.shared_key}
-        whose += [events.c.data.contains({key: event.data[key]}) for key in sorted(keys)]
+        keyed = [(c, c.key) for c in starting if c.key is not None and c.key in event.data and not c.shared_key]
+        named = [(card, events.c.data.contains({key: event.data[key]})) for card, key in keyed]
+        afterwards = sa.and_(
+            events.c.occurred_at >= event.occurred_at,
+            sa.or_(events.c.contact_id == contact_id, *(names_it for _, names_it in named)),
+        )
+        whenever = [names_it for card, names_it in named if card.one_each]
         rows = await conn.execute(
             sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
-                events.c.type.in_(types), events.c.occurred_at >= event.occurred_at, sa.or_(*whose)
+                events.c.type.in_(types), sa.or_(afterwards, *whenever)
             )
         )
         return [Happening(r.id, r.type, r.occurred_at, r.data) for r in rows]

@@ -6,7 +6,8 @@ The rules, in the order they are applied:
    were entered. Where the journey has a key and the event names a key we know, only the run with that key ends;
    an event that names none, one never seen, or one whose run gave way to a newer one, ends all of the contact's,
    unless the card says that only a run's own key counts. Where the card names a field that must be the same, an event
-   that names another value than the run's trigger did does not end that run.
+   that names another value than the run's trigger did does not end that run. What can happen only once, such as a
+   checkout, is over whenever an exit names its very key: a trigger that is said to be later was told by another clock.
 2. A trigger that is no exit of the same journey starts a run unless the contact is outside the audience, a run is
    already open, re-entry forbids it, the trigger is older than a whole run may last, or an exit that happened after
    the trigger is already known.
@@ -91,7 +92,7 @@ def route(
     *,
     cards: Iterable[Card],
     runs: Sequence[Run],
-    later: Sequence[Happening],
+    endings: Sequence[Happening],
     recent: Sequence[Happening] = (),
     flags: frozenset[str] = frozenset(),
     freed: Collection[str],
@@ -104,8 +105,9 @@ def route(
         facts: The contact after the event.
         cards: Every journey there is.
         runs: The contact's runs, open and ended, and any run of a keyed journey whose key the event or one of
-            ``later`` names, whoever it belongs to.
-        later: Stored events of ending types that occurred at or after this event, for this contact or key.
+            ``endings`` names, whoever it belongs to.
+        endings: Stored events of ending types: those of this contact or key that occurred at or after this event, and
+            whatever names the key of something that can happen only once.
         recent: The contact's events as far back as any journey's patterns look.
         flags: What is true of the contact besides ``facts.flags()`` and the runs they are in: their lifecycle stage.
         freed: The runs that have a touch which waited for a hold that the event ended.
@@ -123,7 +125,7 @@ def route(
         exits += leaving
         if card.starts_on(event, recent) and not card.ends_on(event.type, event.data):
             key = _key(card, event)
-            if reason := _why_not(event, facts, flags, card, key, mine, theirs, later, now):
+            if reason := _why_not(event, facts, flags, card, key, mine, theirs, endings, now):
                 skips.append(Skip(card.name, reason))
             else:
                 starts.append(Start(card.name, key))
@@ -179,7 +181,13 @@ def _exits(event: Happening, card: Card, runs: Sequence[Run], contact_id: str) -
         named = []
     if not named and not (card.own_key_only and key is not None):
         named = [r for r in runs if r.contact_id == contact_id]
-    ending = [r for r in named if r.open and r.entered_at <= event.occurred_at and _agree(card, r.entry, event.data)]
+    ending = [
+        r
+        for r in named
+        if r.open
+        and (r.entered_at <= event.occurred_at or (card.one_each and r.key == key))
+        and _agree(card, r.entry, event.data)
+    ]
     outcome = "converted" if card.succeeds_on(event.type, event.data) else "exited"
     return [Exit(run, outcome) for run in ending]
 
@@ -197,7 +205,7 @@ def _why_not(
     key: str | None,
     runs: Sequence[Run],
     runs_of_contact: Sequence[Run],
-    later: Sequence[Happening],
+    endings: Sequence[Happening],
     now: datetime,
 ) -> str | None:
     flags |= facts.flags() | {f"during:{r.journey}" for r in runs_of_contact if r.open}
@@ -218,9 +226,11 @@ def _why_not(
         return "a newer one is known"
     if not card.reentry.allows(max((r.entered_at for r in same), default=None), event.occurred_at):
         return f"re-entry: {card.reentry}"
-    for other in later:
+    for other in endings:
         if other.id != event.id and card.ends_on(other.type, other.data) and _agree(card, event.data, other.data):
             other_key = _key(card, other)
+            if other.occurred_at < event.occurred_at and not (card.one_each and other_key == key):
+                continue
             elsewhere = other_key != key and any(r.key == other_key for r in runs)
             if key is None or other_key is None or not elsewhere:
                 return f"already ended by {other.type}"

@@ -113,9 +113,7 @@ async def end_by_events_of(
     if not types:
         return
     told = sa.select(events.c.id, events.c.type, events.c.occurred_at, events.c.data).where(
-        events.c.contact_id == other_id,
-        events.c.type.in_(types),
-        events.c.occurred_at >= min(run.entered_at for run in mine),
+        events.c.contact_id == other_id, events.c.type.in_(types)
     )
     done = [Happening(row.id, row.type, row.occurred_at, row.data) for row in await conn.execute(told)]
     keys = [pair for event in done for pair in routing.keys_named(event, cards)]

@@ -245,6 +245,11 @@ class Card:
     messages: tuple[str, ...] = ()
     hears: tuple[Trigger, ...] = ()
 
+    @property
+    def one_each(self) -> bool:
+        """What its key names can happen only once, and so be over only once, whichever of two clocks is right."""
+        return self.key is not None and not self.shared_key and self.reentry.gap is None
+
     def starts_on(self, event: Happening, recent: Iterable[Happening] = ()) -> bool:
         """Whether the event is one of the triggers, or completes one that is behaviour."""
         return any(fits(t, event, recent) for t in self.trigger)

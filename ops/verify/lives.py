@@ -222,7 +222,7 @@ class _Again:
             Facts(stored.contact_id),
             cards=cards,
             runs=self._known_at(stored.act or 0, stored.received_at),
-            later=(),
+            endings=(),
             freed=(),
             now=stored.received_at,
         )

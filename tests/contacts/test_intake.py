@@ -221,6 +221,25 @@ async def test_a_late_checkout_is_ended_by_an_order_under_another_name(engine: A
     assert await open_runs(engine, "abandoned-checkout") == []
 
 
+@pytest.mark.parametrize("order_first", [True, False])
+async def test_trap_a_checkout_is_over_by_its_order_though_the_browser_says_it_began_after(
+    engine: AsyncEngine, intake: Intake, order_first: bool
+) -> None:
+    order = told("purchase.completed", at(0), order_id="o", checkout_id="c-1")
+    started = told("checkout.started", at(0.1), checkout_id="c-1")
+    for event in (order, started) if order_first else (started, order):
+        await record(intake, event, at(0.2))
+    assert await open_runs(engine, "abandoned-checkout") == []
+
+
+async def test_an_order_of_another_checkout_is_none_of_one_that_began_after(
+    engine: AsyncEngine, intake: Intake
+) -> None:
+    await record(intake, told("purchase.completed", at(0), order_id="o", checkout_id="c-1"), at(0.2))
+    await record(intake, told("checkout.started", at(0.1), checkout_id="c-2"), at(0.2))
+    assert [r.key for r in await open_runs(engine, "abandoned-checkout")] == ["c-2"]
+
+
 async def test_a_late_checkout_is_not_ended_by_the_order_of_somebody_elses(engine: AsyncEngine, intake: Intake) -> None:
     """Alice pays for Bob's basket; her own is still waiting for her, in whatever order we hear of it."""
     await record(intake, told("checkout.started", at(0), who=BOB, checkout_id="bobs"), at(0))

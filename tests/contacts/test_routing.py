@@ -21,7 +21,7 @@ def a_run(id: str = "r", *, who: str = "alice", entered: datetime = START, **fie
 
 
 def routed(event: Happening, *cards: Card, facts: Facts = ALICE, **given: Any) -> Plan:
-    defaults: dict[str, Any] = {"runs": [], "later": [], "freed": (), "now": event.occurred_at}
+    defaults: dict[str, Any] = {"runs": [], "endings": [], "freed": (), "now": event.occurred_at}
     return route(event, facts, cards=cards or (card(),), **{**defaults, **given})
 
 
@@ -240,9 +240,9 @@ def test_a_late_trigger_does_not_supersede_a_newer_run(open: bool) -> None:
 
 
 def test_a_late_trigger_after_its_exit_starts_nothing() -> None:
-    plan = routed(FORM, later=[BOUGHT], now=at(3))
+    plan = routed(FORM, endings=[BOUGHT], now=at(3))
     assert skipped(plan) == "already ended by purchase.completed"
-    assert routed(FORM, later=[happening("page.viewed", at(2), page="blog")], now=at(3)).starts
+    assert routed(FORM, endings=[happening("page.viewed", at(2), page="blog")], now=at(3)).starts
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_late_trigger_after_its_exit_starts_nothing() -> None:
     ],
 )
 def test_a_late_checkout_after_an_order(key: str | None, runs: list[Run], starts: bool) -> None:
-    plan = routed(checkout(), CHECKOUT, runs=runs, later=[bought(at(1), key)], now=at(2))
+    plan = routed(checkout(), CHECKOUT, runs=runs, endings=[bought(at(1), key)], now=at(2))
     assert bool(plan.starts) == starts
 
 
@@ -281,6 +281,31 @@ def test_which_checkouts_stay_open_does_not_depend_on_the_order_of_arrival(deeds
     assert still_open(checkouts_first) == still_open(history)
 
 
+@given(
+    st.lists(st.sampled_from(["start c-1", "start c-2", "buy c-1", "buy c-2", "buy -"]), max_size=5, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_a_checkout_that_was_ordered_is_over_whatever_the_clocks_say(deeds: list[str], random: Any) -> None:
+    shuffled = list(enumerate(deeds))
+    random.shuffle(shuffled)
+    assert not {key for key in still_open(shuffled) if f"buy {key}" in deeds}
+
+
+def test_what_may_come_again_is_over_only_by_what_came_after_it() -> None:
+    """A ticket that is opened again has been solved before."""
+    tickets = card("ticket", trigger=on("ticket.opened"), exits=on("ticket.solved"), key="ticket_id", reentry=always())
+    solved = happening("ticket.solved", at(0), ticket_id="7")
+    opened = happening("ticket.opened", at(1), ticket_id="7")
+    run = a_run(journey="ticket", key="7", entered=at(1))
+    assert routed(opened, tickets, endings=[solved], now=at(2)).starts == (Start("ticket", "7"),)
+    assert routed(solved, tickets, runs=[run], now=at(2)).exits == ()
+
+
+def test_an_order_of_no_checkout_is_of_none_that_is_started_later() -> None:
+    assert routed(checkout(at(1)), CHECKOUT, endings=[bought(at(0), None)], now=at(2)).starts
+    assert routed(bought(at(0), None), CHECKOUT, runs=[checkout_run("1", "c-1", entered=at(1))], now=at(2)).exits == ()
+
+
 def still_open(history: list[tuple[int, str]]) -> set[str]:
     """Plays a history in the order given and says which checkouts are followed in the end."""
     runs: list[Run] = []
@@ -288,8 +313,8 @@ def still_open(history: list[tuple[int, str]]) -> set[str]:
     for day, what in history:
         verb, key = what.split()
         event = checkout(at(day), key) if verb == "start" else bought(at(day), None if key == "-" else key)
-        later = [e for e in stored if e.type == "purchase.completed" and e.occurred_at >= event.occurred_at]
-        plan = routed(event, CHECKOUT, runs=runs, later=later, now=at(9))
+        orders = [e for e in stored if e.type == "purchase.completed"]
+        plan = routed(event, CHECKOUT, runs=runs, endings=orders, now=at(9))
         ended = {e.run.id for e in plan.exits}
         runs = [a_copy(r, r.open and r.id not in ended) for r in runs]
         runs += [checkout_run(f"{len(runs)}", s.key or "", entered=at(day)) for s in plan.starts]
@@ -366,5 +391,5 @@ def test_trap_the_end_of_another_plan_ends_no_run_of_this_one(
     plan = routed(happening("subscription.canceled", at(1), **gone), OF_A_PLAN, runs=[run])
     assert plan.exits == ((Exit(run, "exited"),) if ends else ())
     failed = happening("invoice.payment_failed", at(0), **entry)
-    late = routed(failed, OF_A_PLAN, later=[happening("subscription.canceled", at(1), **gone)], now=at(2))
+    late = routed(failed, OF_A_PLAN, endings=[happening("subscription.canceled", at(1), **gone)], now=at(2))
     assert bool(late.starts) is not ends
