@@ -1,4 +1,4 @@
-"""What tests of the facts share: one real PostgreSQL for all workers, and a fresh migrated database for each test."""
+"""What tests of the facts share: one real PostgreSQL for all workers, and an empty migrated database for each test."""
 
 import fcntl
 import shutil
@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,6 +16,7 @@ from contacts import database, migrate
 from contacts.intake import Intake
 from contacts.policy import Policy, load
 from ops import engines
+from tests.databases import Databases
 from workflows.registry import CARDS
 
 _TEMPLATE = "migrated"
@@ -58,12 +58,16 @@ def template_database(postgres_server: str, shared: Path) -> str:
     return _TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: str, template_database: str) -> Databases:
+    return Databases(postgres_server, template_database)
+
+
 @pytest.fixture
-def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
-    """A database of this test's own."""
-    name = f"test_{uuid4().hex}"
-    yield engines.create_database(postgres_server, name, template=template_database)
-    engines.drop_database(postgres_server, name)
+def database_url(databases: Databases) -> Iterator[str]:
+    """An empty database that is this test's own."""
+    with databases.lent() as url:
+        yield url
 
 
 @pytest.fixture

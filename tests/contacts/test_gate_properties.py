@@ -27,7 +27,6 @@ from contacts.gate import Ask, Drop, Past, Pause, Send, Situation, Wait, Waiting
 from contacts.intake import Intake
 from contacts.policy import WEEK, Cap, Experiment, Policy, Priority, QuietHours, SendWindow, StatedCap, Tier
 from contacts.specs import Card, on
-from ops import engines
 from tests.contacts.gate_oracle import (
     MAIL,
     NUMBER,
@@ -42,6 +41,7 @@ from tests.contacts.gate_oracle import (
     windows_exceeded,
 )
 from tests.contacts.support import a_run, card, changed, rows, told
+from tests.databases import Databases
 
 JOURNEYS = ("a", "b", "c", "d")
 MOST_ASKS = 400
@@ -536,12 +536,9 @@ class Road:
     max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=[HealthCheck.too_slow]
 )
 def test_every_claim_is_right_whatever_is_asked_and_told_at_once(
-    policy: Policy, postgres_server: str, template_database: str, world: World
+    policy: Policy, databases: Databases, world: World
 ) -> None:
-    name = f"world_{uuid4().hex}"
-    url = engines.create_database(postgres_server, name, template=template_database)
-
-    async def played() -> None:
+    async def played(url: str) -> None:
         engine = database.connect(url, pool_size=8)
         try:
             road = Road(world, changed(policy, segments=(), **world.changes), engine)
@@ -549,7 +546,5 @@ def test_every_claim_is_right_whatever_is_asked_and_told_at_once(
         finally:
             await engine.dispose()
 
-    try:
-        asyncio.run(played())
-    finally:
-        engines.drop_database(postgres_server, name)
+    with databases.lent() as url:
+        asyncio.run(played(url))

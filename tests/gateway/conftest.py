@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,17 +14,16 @@ from contacts.database import connect
 from contacts.intake import Intake
 from contacts.policy import Policy
 from door.door import Door
-from ops import engines
 from settings import Settings
+from tests.databases import Databases
 from tests.gateway.support import EVENTS_SECRET, KEY, NOW, PUBLIC_URL, Garden, Stopped, Stored, client_of
 
 
 @pytest.fixture(scope="session")
-def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """One database for all of these tests: none of them minds what the others left there."""
-    name = f"door_{uuid4().hex}"
-    yield engines.create_database(postgres_server, name, template=template_database)
-    engines.drop_database(postgres_server, name)
+    with databases.lent() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

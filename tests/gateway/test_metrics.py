@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,22 +16,21 @@ from contacts.intake import Intake
 from contacts.policy import Policy
 from door.app import create_app
 from door.door import Door
-from ops import engines
 from ops.monitor.counts import KINDS
 from ops.monitor.watch import Monitor
 from settings import Settings
 from tests.contacts.support import at, told
+from tests.databases import Databases
 from tests.gateway.support import client_of
 from tests.workflows.world import eventually
 from workflows.registry import CARDS
 
 
 @pytest.fixture
-def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """A database of each test's own: what there is, is counted."""
-    name = f"metrics_{uuid4().hex}"
-    yield engines.create_database(postgres_server, name, template=template_database)
-    engines.drop_database(postgres_server, name)
+    with databases.lent() as url:
+        yield url
 
 
 @pytest.fixture

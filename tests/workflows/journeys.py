@@ -29,8 +29,9 @@ class SendsOne(Journey):
     async def only(self) -> None:
         try:
             await self.send("hello")
-        finally:
+        except asyncio.CancelledError:
             self._tell("cleaned up")
+            raise
 
 
 @journey(**_ABOUT)
@@ -40,8 +41,9 @@ class WaitsLong(Journey):
     async def waiting(self) -> Any:
         try:
             heard = await self.wait(NEWS, days=20)
-        finally:
+        except asyncio.CancelledError:
             self._tell("cleaned up")
+            raise
         self._tell(f"heard {heard.page}" if heard else "heard nothing")
         return self.resting
 
@@ -56,8 +58,9 @@ class LooksFirst(Journey):
     async def looking(self) -> None:
         try:
             await self.facts()
-        finally:
+        except asyncio.CancelledError:
             self._tell("cleaned up")
+            raise
 
 
 @journey(**_ABOUT)
@@ -77,8 +80,9 @@ class HandsOver(Journey):
         try:
             who = await self.hand_off("wants to talk")
             self._tell(f"answer: {who}")
-        finally:
+        except asyncio.CancelledError:
             self._tell("cleaned up")
+            raise
 
 
 @journey(**_ABOUT)
