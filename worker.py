@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -53,6 +53,21 @@ _OTHERS = (
 
 # What journeys import besides the standard library. All of it is pure, so one copy serves every run.
 _SHARED = ("contacts", "activities", "workflows.base", "workflows.search_attributes")
+
+
+class _CheckedOnce(SandboxedWorkflowRunner):
+    """The sandbox; whether a workflow can live in it is tried once, however many workers this process starts."""
+
+    checked: ClassVar[set[type]] = set()
+
+    def prepare_workflow(self, defn: Any) -> None:
+        if defn.cls not in self.checked:
+            super().prepare_workflow(defn)
+            self.checked.add(defn.cls)
+
+
+RUNNER = _CheckedOnce(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
+"""What workflows run in."""
 
 
 def activities(
@@ -127,13 +142,12 @@ def worker(
         acts: See ``activities``.
         max_cached_workflows: Runs kept in memory, some 80 KiB each; one that is not must be replayed as it wakes.
     """
-    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
     return Worker(
         client,
         task_queue=task_queue,
         workflows=[*JOURNEYS, *_OTHERS],
         activities=acts,
-        workflow_runner=runner,
+        workflow_runner=RUNNER,
         max_cached_workflows=max_cached_workflows,
         # Runs sleep for weeks, so most of those that wake are in no worker's cache and come over the shared queue,
         # as all of them do after a crash. By default one poller in five reads it.

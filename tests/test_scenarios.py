@@ -12,13 +12,12 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import NondeterminismError
 
 from contacts.policy import Policy
 from ops import engines, scenario, simulate
 from ops.scenario import Expectation, Line, Never
-from worker import _SHARED as SHARED
+from worker import RUNNER
 from workflows.registry import CARDS, JOURNEYS
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
@@ -58,7 +57,7 @@ async def replay(histories: Sequence[WorkflowHistory]) -> None:
     replayer = Replayer(
         workflows=[cls for cls in JOURNEYS if cls.card.name in names],
         data_converter=pydantic_data_converter,
-        workflow_runner=SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules(*SHARED)),
+        workflow_runner=RUNNER,
     )
 
     async def every() -> AsyncIterator[WorkflowHistory]:

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import cli
 import settings
@@ -23,7 +22,7 @@ from ops import engines, segments
 from templates.render import declared, render
 from tests.cli.world import World, ago, failed, perennial, said
 from tests.workflows.world import eventually
-from worker import _SHARED
+from worker import RUNNER
 from workflows.registry import CARDS
 from workflows.rollout import Rollout
 
@@ -231,7 +230,6 @@ async def asking(crowd: World, queue: str, address: str) -> AsyncIterator[Ask]:
     client = await Client.connect(address, data_converter=pydantic_data_converter)
     engine = database.connect(crowd.url)
     turns = RollOut(Intake(engine, CARDS, crowd.policy), Clock())
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
 
     async def ask(function: Callable[..., Any], *args: Any, **more: Any) -> Any:
         return await asyncio.to_thread(function, *args, **more)
@@ -241,7 +239,7 @@ async def asking(crowd: World, queue: str, address: str) -> AsyncIterator[Ask]:
         task_queue=queue,
         workflows=[Rollout],
         activities=[turns.roll_out, turns.steer],
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=RUNNER,
     ):
         yield ask
     await engine.dispose()

@@ -7,13 +7,12 @@ import pytest
 from temporalio import workflow
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
 from contacts.specs import days
 from tests.workflows.journeys import AsksApproval, AsksTwice
 from tests.workflows.world import Run, Stage
-from worker import _SHARED
+from worker import RUNNER
 
 IN_A_MOMENT = days(2) / timedelta(seconds=0.2)
 
@@ -160,10 +159,9 @@ async def test_a_run_that_asked_before_anybody_was_told_still_replays(
         await run.doing("waits for the time")
     assert [t for t in await run.texts() if t.startswith("approved")] == ["approved: True", "approved: False"]
     assert not stage.world.requests(ask.ApprovalRequest)
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
     replayer = Replayer(
         workflows=[AsksTwice],
         data_converter=pydantic_data_converter,
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=RUNNER,
     )
     await replayer.replay_workflow(await run.handle.fetch_history())

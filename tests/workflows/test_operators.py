@@ -5,12 +5,11 @@ from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
 from tests.workflows.journeys import HandsOver, SendsBesides, SendsOne, SendsThenRests, WaitsLong
 from tests.workflows.world import Run, Stage, in_
-from worker import _SHARED
+from worker import RUNNER
 from workflows.base import Journey
 
 
@@ -164,11 +163,10 @@ async def test_a_run_that_took_any_conversation_for_an_answer_still_replays(
 
 async def replayed(journey: type[Journey], run: Run) -> None:
     """Goes through a run's history with the code of today, which must do as it did."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
     replayer = Replayer(
         workflows=[journey],
         data_converter=pydantic_data_converter,
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=RUNNER,
     )
     await replayer.replay_workflow(await run.handle.fetch_history())
 

@@ -20,7 +20,6 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
 from activities.rollout import RollOut
@@ -33,12 +32,11 @@ from contacts.specs import on
 from tests.contacts.support import card, told
 from tests.workflows.conftest import CACHED, REPLAYED
 from tests.workflows.world import eventually
-from worker import _SHARED
+from worker import RUNNER
 from workflows.rollout import Progress, Rollout, RolloutInput
 from workflows.search_attributes import ALL as SEARCH_ATTRIBUTES
 
 MINUTE_IN_A_TENTH = 600
-RUNNER = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_SHARED))
 NEWS = rollouts.broadcast("news", "keen", "expansion_idea")
 
 

@@ -13,11 +13,10 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import signatures as ask
 from contacts.clock import Clock
-from worker import _SHARED
+from worker import RUNNER
 from workflows.base import Journey, RunInput
 
 
@@ -266,12 +265,11 @@ class Stage:
 
     async def enter(self) -> None:
         """The worker of the runs begins to work; that of the activities has all the time."""
-        restrictions = SandboxRestrictions.default.with_passthrough_modules(*_SHARED)
         self._worker = Worker(
             self.client,
             task_queue=self.task_queue,
             workflows=self.journeys,
-            workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+            workflow_runner=RUNNER,
             max_cached_workflows=self.cached,
         )
         await self._worker.__aenter__()
