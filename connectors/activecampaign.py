@@ -14,11 +14,16 @@ from connectors.base import Person, Polled, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from connectors.fields import checked
+from connectors.limits import TEXT, Limits
 from connectors.webhook import Body, Moment
 from contacts.events import Event, event, identities
 
 Id = Annotated[str, Field(pattern=r"^[1-9]\d*$")]
 """Whatever has an id in ActiveCampaign has a number."""
+
+_LIMITS = Limits("activecampaign", each=255, named={"note": TEXT})
+_OWN_FIELDS = Limits("activecampaign", each=TEXT)
+"""ActiveCampaign's pages say nothing of a note's length, nor of a custom field's."""
 
 
 class ActiveCampaignSettings(Credentials):
@@ -146,11 +151,12 @@ class ActiveCampaign:
         more = {**({"company": person.company} if "company" in self._settings.fields else {}), **person.properties}
         if unknown := [name for name in more if name not in self._settings.fields]:
             raise NeverAgain(self.name, f"no field is set for {unknown[0]} (ACTIVECAMPAIGN_FIELDS)")
+        _OWN_FIELDS.check(more)
         values = [{"field": self._settings.fields[name], "value": value} for name, value in more.items() if value]
         return await self._sync(person.email, {name: value for name, value in traits.items() if value}, values)
 
     async def _sync(self, email: str, traits: Mapping[str, str], values: Sequence[Mapping[str, str]] = ()) -> str:
-        contact = {**_fitting({"email": email, **traits}), **({"fieldValues": values} if values else {})}
+        contact = {**_LIMITS.check({"email": email, **traits}), **({"fieldValues": values} if values else {})}
         return (await self._ask("POST", "/contact/sync", _Synced, json={"contact": contact})).contact.id
 
     async def task(self, crm_id: str, task: Task) -> str:
@@ -159,7 +165,7 @@ class ActiveCampaign:
         numbered = task.owner if task.owner and task.owner.isascii() and task.owner.isdigit() else None
         body = task.body if numbered or not task.owner else f"{task.body}\n\nFor {task.owner}"
         new = {
-            "title": _fitting({"title": task.title})["title"],
+            **_LIMITS.check({"title": task.title, "note": f"{body}\n\n{_mark(task.key)}"}),
             "ownerType": "contact",
             "relid": _number(crm_id),
             "status": 0,
@@ -171,15 +177,14 @@ class ActiveCampaign:
         known = await self._with_key(task.key, "/dealTasks", theirs, _Tasks)
         if known is not None:
             return known
-        new["note"] = f"{body}\n\n{_mark(task.key)}"
         return (await self._ask("POST", "/dealTasks", _OneTask, json={"dealTask": new}, idempotent=False)).made.id
 
     async def note(self, crm_id: str, key: str, body: str, at: datetime) -> str:
         """See ``Crm.note``; ``_with_key`` says how a key makes one note. A note's time is that of its making."""
+        new = {"relid": crm_id, "reltype": "Subscriber", **_LIMITS.check({"note": f"{body}\n\n{_mark(key)}"})}
         known = await self._with_key(key, f"/contacts/{_number(crm_id)}/notes", {}, _Notes)
         if known is not None:
             return known
-        new = {"relid": crm_id, "reltype": "Subscriber", "note": f"{body}\n\n{_mark(key)}"}
         return (await self._ask("POST", "/notes", _OneNote, json={"note": new}, idempotent=False)).made.id
 
     async def _with_key(
@@ -404,10 +409,3 @@ def _number(id: str) -> str:
     if not (id.isascii() and id.isdigit() and len(id) < 20):
         raise NeverAgain("activecampaign", "this is no id of ActiveCampaign's")
     return id
-
-
-def _fitting(traits: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in traits.items():
-        if len(value) > 255:
-            raise NeverAgain("activecampaign", f"{name} is longer than 255 characters")
-    return traits

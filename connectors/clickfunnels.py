@@ -19,11 +19,15 @@ from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, NobodyThere
 from connectors.fields import checked
+from connectors.limits import LINE, Limits
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, InvalidEvent, event, identities, minor_digits
 
 OLDEST = timedelta(minutes=10)
 """How old a signed request may be, as in ClickFunnels' own samples."""
+
+_LIMITS = Limits("clickfunnels", each=LINE)
+"""ClickFunnels' pages say nothing of lengths."""
 
 
 class ClickFunnelsSettings(Credentials):
@@ -104,7 +108,7 @@ class ClickFunnels:
             "last_name": told.data.get("last_name"),
             "phone_number": told.known_as("phone"),
         }
-        body = {"contact": {name: value for name, value in traits.items() if value}}
+        body = {"contact": _LIMITS.check({name: value for name, value in traits.items() if value})}
         return await self._ask("POST", f"{self._contacts}/upsert", _Kept, json=body)
 
     async def _known(self, email: str) -> "_Kept":

@@ -17,10 +17,15 @@ from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Customer.io answers 200 before it looks: what is beyond these is dropped, and nobody hears of it.
+_ATTRIBUTES = Limits("customerio", each=1_000, name=150, fields=300, unit="bytes")
+_EVENT = Limits("customerio", named={"data": 100_000}, unit="bytes")
 
 
 class CustomerIoSettings(Credentials):
@@ -91,7 +96,7 @@ class CustomerIo:
             case _:
                 happened = {
                     "name": told.type,
-                    "data": dict(told.data),
+                    **_EVENT.check({"data": dict(told.data)}),
                     "timestamp": int(told.occurred_at.timestamp()),
                     "id": ulid(told.id, told.occurred_at),
                 }
@@ -133,7 +138,7 @@ def _name_of(told: Told) -> str:
 
 def _attributes(told: Told) -> dict[str, Any]:
     known = {"email": told.known_as("email"), "phone": told.known_as("phone"), **told.data}
-    return {name: value for name, value in known.items() if value is not None}
+    return _ATTRIBUTES.check({name: value for name, value in known.items() if value is not None})
 
 
 _CHANNELS = ("email", "sms", "push")

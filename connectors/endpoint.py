@@ -23,6 +23,7 @@ from connectors.base import Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.standard_webhooks import keys_in
 
 BODY_LIMIT = 20_000
@@ -64,6 +65,7 @@ class Endpoint:
         if urlsplit(url).scheme != "https" and not private:
             raise ValueError(f"the endpoint {name} must be https in production")
         self.name = f"webhook/{name}"
+        self._limits = Limits(self.name, named={"data": BODY_LIMIT}, unit="bytes")
         self._url = url
         self._secrets = keys.secrets
         self._private = private
@@ -84,8 +86,8 @@ class Endpoint:
             },
             ensure_ascii=False,
         ).encode()
-        if len(body) > BODY_LIMIT:
-            raise NeverAgain(self.name, f"data is larger than {BODY_LIMIT} bytes")
+        # The whole body counts, and data is what makes it long.
+        self._limits.check({"data": body.decode()})
         await self._check_address()
         request = self._client.build_request("POST", self._url, content=body, headers=self._headers(told.id, body))
         await http.call(self._client, self._provider, request, http.Unread, idempotent=True)

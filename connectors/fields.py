@@ -1,6 +1,7 @@
 """What no system can be sent: refused before any call, with the field named.
 
-A connector has ``@checked`` over its class. What one system alone does not take, its connector says itself.
+A connector has ``@checked`` over its class. What one system alone does not take, its connector says itself: how long
+its fields may be by ``connectors.limits``.
 """
 
 import inspect

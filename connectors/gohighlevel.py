@@ -26,6 +26,7 @@ from connectors.base import Person, Polled, Refused, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from connectors.fields import checked
+from connectors.limits import LINE, TEXT, Limits
 from connectors.webhook import Body, Moment, check_age, one_line_errors
 from contacts.events import Event, Identity, event, identities, minor_digits
 
@@ -37,6 +38,10 @@ OVERLAP = timedelta(minutes=5)
 
 STAGE_TAG = "perennial stage "
 """What a tag that says a contact's stage begins with."""
+
+_LIMITS = Limits("gohighlevel", each=LINE, named={"body": TEXT})
+_OWN_FIELDS = Limits("gohighlevel", each=TEXT)
+"""GoHighLevel's API file gives no lengths for what we send."""
 
 
 class GoHighLevelSettings(Credentials):
@@ -207,18 +212,18 @@ class GoHighLevel:
             "companyName": person.company,
         }
         own = [self._custom_field(name, value) for name, value in person.properties.items()]
-        known = {name: value for name, value in fields.items() if value is not None}
-        return await self._upsert({**known, **({"customFields": own} if own else {})})
+        return await self._upsert({name: value for name, value in fields.items() if value is not None}, own)
 
     def _custom_field(self, name: str, value: str) -> dict[str, str]:
         # GoHighLevel wants its own id of a field; a name alone is not enough.
         id = self._settings.custom_fields.get(name)
         if id is None:
             raise NeverAgain(self.name, f"no custom field is set for {name} (GOHIGHLEVEL_CUSTOM_FIELDS)")
+        _OWN_FIELDS.check({name: value})
         return {"id": id, "field_value": value}
 
-    async def _upsert(self, fields: Mapping[str, Any]) -> str:
-        body = {"locationId": self._location(), **fields}
+    async def _upsert(self, fields: Mapping[str, Any], own: Sequence[Mapping[str, str]] = ()) -> str:
+        body = {"locationId": self._location(), **_LIMITS.check(fields), **({"customFields": own} if own else {})}
         return (await self._ask("POST", "/contacts/upsert", _OneContact, body)).contact.id
 
     async def task(self, crm_id: str, task: Task) -> str:
@@ -239,11 +244,11 @@ class GoHighLevel:
         tasks or notes are read before. Two creates at the very same moment can still make two.
         """
         mark = f"[perennial {key}]"
+        new = _LIMITS.check({**new, "body": f"{text}\n\n{mark}"})
         path = f"/contacts/{quote(crm_id, safe='')}/{kind}s"
         for thing in (await self._ask("GET", path, _Things)).things:
             if mark in (thing.body or ""):
                 return thing.id
-        new = {**new, "body": f"{text}\n\n{mark}"}
         return (await self._ask("POST", path, _Made, new, idempotent=False)).thing.id
 
     async def stage(self, crm_id: str, stage: str) -> None:
@@ -270,9 +275,11 @@ class GoHighLevel:
             case "consent.granted":
                 return await self._allow(told)
             case "segment.joined" | "segment.left":
+                segment = str(told.data["segment"])
+                _LIMITS.check({"segment": segment})
                 id = told.known_as(self.name) or await self._upsert(_names(told))
                 verb = "POST" if told.type == "segment.joined" else "DELETE"
-                tags = {"tags": [str(told.data["segment"])]}
+                tags = {"tags": [segment]}
                 await self._ask(verb, f"/contacts/{quote(id, safe='')}/tags", http.Unread, tags)
                 return id
         raise NeverAgain(self.name, f"{told.type} is nothing that GoHighLevel can be told")

@@ -18,8 +18,15 @@ from connectors.errors import NeverAgain
 from connectors.fields import checked
 from connectors.hubspot_api import CONTACTS, Api, Links, Record, Records
 from connectors.hubspot_preferences import LegalBasis, Preferences, Subscriptions
+from connectors.limits import Limits
 from connectors.webhook import Body
 from contacts.events import TYPE_PATTERN, Event
+
+# Of a record's properties; of a custom event's; of what an event on the timeline says, each by itself and all of it.
+_LIMITS = Limits("hubspot", each=65_536)
+_EVENT = Limits("hubspot", each=1_024, fields=50)
+_EACH_ON_TIMELINE = Limits("hubspot", each=510_000, unit="bytes")
+_ON_TIMELINE = Limits("hubspot", named={"data": 1_000_000}, unit="bytes")
 
 
 class HubSpotSettings(Credentials):
@@ -146,7 +153,7 @@ class HubSpot:
             "company": person.company,
             **person.properties,
         }
-        properties = _short({name: value for name, value in traits.items() if value is not None})
+        properties = _LIMITS.check({name: value for name, value in traits.items() if value is not None})
         new = {"properties": {"email": person.email, **properties}, "associations": []}
         try:
             return (await self._api.ask("POST", CONTACTS, Record, json=new)).id
@@ -185,6 +192,12 @@ class HubSpot:
         very same moment can still make two.
         """
         mark = f"[perennial {key}]"
+        written = escape(f"{text}\n\n{mark}", quote=False).replace("\n", "<br>")
+        link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": association}
+        new = {
+            "properties": _LIMITS.check({**properties, field: written}),
+            "associations": [{"to": {"id": crm_id}, "types": [link]}],
+        }
         path = f"{CONTACTS}/{quote(crm_id, safe='')}"
         contact = await self._api.ask("GET", path, Record, params={"associations": kind})
         linked = contact.associations.get(kind, Links()).results
@@ -195,11 +208,6 @@ class HubSpot:
             for record in found.results:
                 if mark in unescape(record.properties.get(field) or ""):
                     return record.id
-        link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": association}
-        new = {
-            "properties": _short({**properties, field: escape(f"{text}\n\n{mark}", quote=False).replace("\n", "<br>")}),
-            "associations": [{"to": {"id": crm_id}, "types": [link]}],
-        }
         return (await self._api.ask("POST", f"/crm/v3/objects/{kind}", Record, json=new, idempotent=False)).id
 
     async def stage(self, crm_id: str, stage: str) -> None:
@@ -287,7 +295,7 @@ class HubSpot:
         # Only one of them: an address that comes with an id would become the contact's.
         whose = {"objectId": contact} if contact else {"email": email}
         given = {name: told.data.get(name) for name in self._settings.event_properties}
-        said = _short({n: v if isinstance(v, str) else str(v) for n, v in given.items() if v is not None})
+        said = {n: v if isinstance(v, str) else str(v) for n, v in given.items() if v is not None}
         if kind is not None:
             await self._on_timeline(kind, told, said, whose)
             return
@@ -296,12 +304,13 @@ class HubSpot:
             # Within one kind of event HubSpot takes an id once.
             "uuid": told.id,
             "occurredAt": told.occurred_at.isoformat(),
-            "properties": said,
+            "properties": _EVENT.check(said),
             **whose,
         }
         await self._api.ask("POST", "/events/v3/send", http.Unread, json=body)
 
     async def _on_timeline(self, kind: str, told: Told, said: Mapping[str, str], whose: Mapping[str, Any]) -> None:
+        _ON_TIMELINE.check({"data": _EACH_ON_TIMELINE.check(said)})
         body = {"id": told.id, "timestamp": told.occurred_at.isoformat(), **whose}
         if kind.isdigit():
             version, body = "v3", {"eventTemplateId": kind, "tokens": said, **body}
@@ -320,14 +329,6 @@ class _Membership(Body):
 
 def _is_further(stands: str | None, value: str) -> bool:
     return stands in _FUNNEL and value in _FUNNEL and _FUNNEL.index(stands) > _FUNNEL.index(value)
-
-
-def _short(properties: Mapping[str, str]) -> Mapping[str, str]:
-    """The properties, if HubSpot takes values of that length."""
-    for name, value in properties.items():
-        if len(value) > 65_536:
-            raise NeverAgain("hubspot", f"{name} is longer than 65,536 characters")
-    return properties
 
 
 def _milliseconds(moment: datetime) -> str:

@@ -19,6 +19,7 @@ from connectors.base import Accepted, Message, Person, Refused, Request, Task, T
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, NobodyThere, TryAgain
 from connectors.fields import checked
+from connectors.limits import LINE, TEXT, Limits
 from connectors.webhook import Body, secrets_in
 from contacts.events import Event
 
@@ -26,8 +27,13 @@ API_VERSION = "2.16"
 
 _EXISTING = re.compile(r"\bid=([0-9a-f]{24})\b")
 _METADATA_KEYS = 10
-_METADATA_LIMIT = 255
+_LONGEST_VALUE = 255
+"""Characters of a custom attribute, and of one value in an event's metadata."""
 _NOTES_READ = 150
+
+_ATTRIBUTES = Limits("intercom", each=_LONGEST_VALUE)
+_LIMITS = Limits("intercom", each=LINE, named={"body": TEXT, "text": TEXT})
+"""Of all else Intercom's API file says no length."""
 
 
 class IntercomSettings(Credentials):
@@ -93,9 +99,9 @@ class Intercom:
         """See ``Crm.upsert``. Of several contacts with the address, which Intercom allows, a user comes first."""
         name = " ".join(part for part in (person.first_name, person.last_name) if part)
         traits: dict[str, Any] = {"name": name or None, "phone": person.phone}
-        traits = {field: value for field, value in traits.items() if value}
+        traits = _LIMITS.check({field: value for field, value in traits.items() if value})
         if person.properties:
-            traits["custom_attributes"] = dict(person.properties)
+            traits["custom_attributes"] = _ATTRIBUTES.check(dict(person.properties))
         found = await self._by_email(person.email)
         if found is None:
             # A user: Intercom lets there be one with an address, so a repeat cannot make a second.
@@ -123,21 +129,19 @@ class Intercom:
             raise NeverAgain(self.name, "no type of ticket is set for tasks (INTERCOM_TICKET_TYPE_ID)")
         numbered = task.owner if task.owner and task.owner.isdigit() else None
         mark = _mark(task.key)
+        owner = f"\n\nFor {task.owner}" if task.owner and not numbered else ""
+        due = f"Due {task.due.astimezone(UTC):%d %b %Y %H:%M} UTC"
+        said = _LIMITS.check({"title": task.title, "body": f"{task.body}\n\n{due}{owner}\n\n{mark}"})
         about = {"query": {"field": "contact_ids", "operator": "=", "value": crm_id}}
         there = await self._ask("POST", "/tickets/search", _Tickets, json=about)
         for ticket in there.tickets:
             if mark in unescape(str(ticket.ticket_attributes.get("_default_description_") or "")):
                 return ticket.id
-        owner = f"\n\nFor {task.owner}" if task.owner and not numbered else ""
-        due = f"Due {task.due.astimezone(UTC):%d %b %Y %H:%M} UTC"
         new = {
             "ticket_type_id": self._settings.ticket_type_id,
             "contacts": [{"id": crm_id}],
             "skip_notifications": True,
-            "ticket_attributes": {
-                "_default_title_": task.title,
-                "_default_description_": f"{task.body}\n\n{due}{owner}\n\n{mark}",
-            },
+            "ticket_attributes": {"_default_title_": said["title"], "_default_description_": said["body"]},
             **({"assignment": {"admin_assignee_id": numbered}} if numbered else {}),
         }
         return (await self._ask("POST", "/tickets", _Ticket, json=new, idempotent=False)).id
@@ -145,18 +149,18 @@ class Intercom:
     async def note(self, crm_id: str, key: str, body: str, at: datetime) -> str:
         """See ``Crm.note``. The contact's notes are read before one is written, and the key is at the foot of each."""
         path, mark = f"/contacts/{quote(crm_id, safe='')}/notes", _mark(key)
+        new = _LIMITS.check({"body": _html(f"{body}\n\n{mark}")})
         there = await self._ask("GET", path, _Notes, params={"per_page": str(_NOTES_READ)})
         for note in there.data:
             if mark in unescape(note.body or ""):
                 return note.id
-        new = {"body": _html(f"{body}\n\n{mark}")}
         if self._settings.admin_id:
             new["admin_id"] = self._settings.admin_id
         return (await self._ask("POST", path, _Note, json=new, idempotent=False)).id
 
     async def stage(self, crm_id: str, stage: str) -> None:
         """See ``Crm.stage``."""
-        attributes = {"custom_attributes": {self._settings.stage_attribute: stage}}
+        attributes = {"custom_attributes": _ATTRIBUTES.check({self._settings.stage_attribute: stage})}
         await self._ask("PUT", f"/contacts/{quote(crm_id, safe='')}", _Contact, json=attributes)
 
     async def send(self, message: Message) -> Accepted:
@@ -165,6 +169,7 @@ class Intercom:
             raise NeverAgain(self.name, "no teammate is set for messages to come from (INTERCOM_ADMIN_ID)")
         if not message.text.strip():
             raise NeverAgain(self.name, "text: is empty")
+        _LIMITS.check({"text": message.text})
         contact = await (self._by_email(message.to) if "@" in message.to else self._contact(message.to))
         if contact is None:
             raise BadAddress(self.name, "nobody there has this address")
@@ -357,7 +362,7 @@ def _metadata(told: Told) -> dict[str, str]:
     plain = {
         name.replace(".", "_").replace("$", "_"): str(value)
         for name, value in sorted(told.data.items())
-        if isinstance(value, str | int | float) and 0 < len(str(value)) <= _METADATA_LIMIT
+        if isinstance(value, str | int | float) and 0 < len(str(value)) <= _LONGEST_VALUE
     }
     return {"perennial_id": told.id, **dict(list(plain.items())[: _METADATA_KEYS - 1])}
 

@@ -1,7 +1,7 @@
 """Klaviyo: what it saw of its profiles comes in; events, profiles and consent go out."""
 
 from binascii import hexlify
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, ClassVar
@@ -16,14 +16,17 @@ from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, PartlyUnderstood, event, identities, minor_digits
 
 BATCH_EVENTS = 1000
 """Events in one webhook request."""
 
-PROFILE_BYTES = 100_000
-"""How large a profile may be when it is imported."""
+# Of what is sent as a whole; of an event's properties; of every text in one of them, however deep.
+_LIMITS = Limits("klaviyo", named={"profile": 100_000, "event": 5_000_000}, unit="bytes")
+_PROPERTIES = Limits("klaviyo", fields=400)
+_TEXTS = Limits("klaviyo", each=100_000, unit="bytes")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MEDIA_TYPE = "application/vnd.api+json"
@@ -121,8 +124,7 @@ class Klaviyo:
         profile: dict[str, Any] = {"type": "profile", "attributes": attributes}
         if id := told.known_as("klaviyo"):
             profile["id"] = id
-        if len(to_json({"data": profile})) > PROFILE_BYTES:
-            raise NeverAgain(self.name, f"profile: is larger than {PROFILE_BYTES} bytes")
+        _LIMITS.check({"profile": {"data": profile}})
         return (await self._ask("POST", "/api/profile-import", _Single, {"data": profile})).data.id
 
     async def _subscribe(self, told: Told) -> None:
@@ -248,17 +250,32 @@ def _traits(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _event_body(told: Told) -> dict[str, Any]:
+    for name, value in told.data.items():
+        for text in _texts(value):
+            _TEXTS.check({name: text})
     attributes: dict[str, Any] = {
         "metric": {"data": {"type": "metric", "attributes": {"name": told.type}}},
         "profile": {"data": _profile(told)},
-        "properties": dict(told.data),
+        "properties": _PROPERTIES.check(dict(told.data)),
         "time": told.occurred_at.isoformat(),
         "unique_id": told.id,
     }
     value, currency = told.data.get("value"), told.data.get("currency")
     if isinstance(value, int) and isinstance(currency, str):
         attributes |= {"value": value / 10 ** minor_digits(currency), "value_currency": currency}
-    return {"data": {"type": "event", "attributes": attributes}}
+    return _LIMITS.check({"event": {"data": {"type": "event", "attributes": attributes}}})["event"]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a property, however deep."""
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            yield from _texts(list(value.values()))
+        case list():
+            for each in value:
+                yield from _texts(each)
 
 
 def _profile(told: Told) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Lob keeps an idempotency key for a day. So that a touch is printed once for ever
 before it is made: within the day the key holds, and after it the list does.
 """
 
-import json
 from binascii import hexlify
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain
 from connectors.fields import check_header, checked
+from connectors.limits import Limits
 from connectors.postal import PostalAddress, address_in
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
@@ -28,6 +28,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 HTML_LIMIT = 10_000
 VARIABLES_LIMIT = 25_000
+
+# The key of an order is also among its metadata, where 500 would do.
+_LIMITS = Limits(
+    "lob", named={"key": 256, "to": 500, "text as a page": HTML_LIMIT, "subject and text": VARIABLES_LIMIT}
+)
+_NAMES = {"metadata.address.name": 40, "metadata.address.company": 40, "metadata.address.postal_code": 40}
+_ABROAD = Limits("lob", named=_NAMES)
+_IN_THE_US = Limits("lob", named={**_NAMES, "metadata.address.line1": 64, "metadata.address.line2": 64})
 
 
 class LobSettings(Credentials):
@@ -144,14 +152,15 @@ class Lob:
         if not settings.sender:
             raise NeverAgain(self.name, "nothing says who it is from (LOB_SENDER)")
         check_header(self.name, "key", message.key)
+        _LIMITS.check({"key": message.key, "to": message.to})
         metadata = {"touch": message.key, "email": message.to}
         for name, value in metadata.items():
-            if len(value) > 500 or '"' in value or "\\" in value:
+            if '"' in value or "\\" in value:
                 raise NeverAgain(self.name, f"{name} does not fit into Lob's metadata")
         inside = settings.template or _laid_out(message)
         variables = {"subject": message.subject, "text": message.text}
-        if settings.template and len(json.dumps(variables)) > VARIABLES_LIMIT:
-            raise NeverAgain(self.name, f"text: is longer than {VARIABLES_LIMIT} characters with its subject")
+        if settings.template:
+            _LIMITS.check({"subject and text": variables})
         shared = {
             "to": dict(to),
             "from": settings.sender,
@@ -207,10 +216,8 @@ def _addressed(address: PostalAddress) -> dict[str, str]:
         NeverAgain: It does not fit.
     """
     us = address.country == "US"
-    limits = {"name": 40, "company": 40, "line1": 64 if us else 200, "line2": 64 if us else 200, "postal_code": 40}
-    for field, most in limits.items():
-        if len(getattr(address, field) or "") > most:
-            raise NeverAgain("lob", f"metadata.address.{field}: is longer than {most} characters")
+    limits = _IN_THE_US if us else _ABROAD
+    limits.check({f"metadata.address.{name}": value for name, value in address.model_dump().items()})
     if us and not (address.region and len(address.region) == 2 and address.postal_code):
         raise NeverAgain("lob", "metadata.address: in the US it needs a region of two letters and a postal_code")
     parts = {
@@ -235,8 +242,7 @@ def _laid_out(message: Message) -> str:
     paragraphs = "".join(f"<p>{escape(part.strip())}</p>" for part in message.text.split("\n\n") if part.strip())
     style = "body{font:12pt/1.5 Georgia,serif;margin:1in}"
     page = f"<html><head><style>{style}</style></head><body>{paragraphs}</body></html>"
-    if len(page) > HTML_LIMIT:
-        raise NeverAgain("lob", f"text: is longer than {HTML_LIMIT} characters as a page")
+    _LIMITS.check({"text as a page": page})
     return page
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from connectors.base import Message, key_of, tag_of
 from connectors.errors import BadAddress, NeverAgain
+from connectors.limits import Limits
 from contacts.events import identity
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -91,17 +92,16 @@ def check(connector: str, message: Message, domain: str) -> Checked:
     """
     journey, template = message.metadata.get("journey", ""), message.metadata.get("template", "")
     link = message.unsubscribe_url
-    for field, value in (
-        ("to", message.to),
-        ("subject", message.subject),
-        ("unsubscribe_url", link or ""),
-        ("metadata.journey", journey),
-        ("metadata.template", template),
-    ):
+    values = {
+        "to": message.to,
+        "subject": message.subject,
+        "unsubscribe_url": link or "",
+        "metadata.journey": journey,
+        "metadata.template": template,
+    }
+    for field, value in Limits(connector, each=LONGEST_HEADER).check(values).items():
         if _has_control(value):
             raise NeverAgain(connector, f"{field} holds a control character")
-        if len(value) > LONGEST_HEADER:
-            raise NeverAgain(connector, f"{field} is too long for a header")
     to = _address("", message.to)
     if to is None:
         raise BadAddress(connector, "the recipient's address is not an e-mail address")

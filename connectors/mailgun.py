@@ -23,11 +23,14 @@ from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
 LARGEST_MAIL = 25 * 1024 * 1024
 """Bytes of text and HTML together."""
+
+_LIMITS = Limits("mailgun", named={"text and html": LARGEST_MAIL}, unit="bytes")
 
 RETRIED_FOR = timedelta(hours=9)
 """How old a signed request may be: Mailgun tries for eight hours, and does not say that it signs anew each time."""
@@ -152,8 +155,7 @@ class Mailgun:
         checked = mail.check(self.name, message, self._from.domain)
         if not checked.text and not checked.html:
             raise NeverAgain(self.name, "text is empty")
-        if len(checked.text.encode()) + len((checked.html or "").encode()) > LARGEST_MAIL:
-            raise NeverAgain(self.name, "text and html are larger than 25 MiB")
+        _LIMITS.check({"text and html": checked.text + (checked.html or "")})
         headers = {**checked.headers, "Message-Id": mail.message_id(message.key, self._from.domain)}
         form = {
             "from": str(self._from),

@@ -14,6 +14,7 @@ from connectors.base import Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import IDENTITY_KINDS, Event, Identity, InvalidEvent, event, identities
 
@@ -22,6 +23,8 @@ AHEAD = timedelta(minutes=5)
 
 LARGEST = 5_000_000
 """Bytes that a custom webhook takes."""
+
+_LIMITS = Limits("make", named={"data": LARGEST}, unit="bytes")
 
 
 class MakeSettings(Credentials):
@@ -119,8 +122,8 @@ class Make:
                 "data": dict(told.data),
             }
         )
-        if len(body) > LARGEST:
-            raise NeverAgain(self.name, f"data: the event is larger than {LARGEST} bytes")
+        # The whole body counts, and data is what makes it long.
+        _LIMITS.check({"data": body.decode()})
         headers = {"Content-Type": "application/json"}
         if self._settings.hook_api_key:
             headers["x-make-apikey"] = self._settings.hook_api_key.get_secret_value().strip()

@@ -15,11 +15,15 @@ from connectors.base import Accepted, Message, Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain
 from connectors.fields import checked
+from connectors.limits import TEXT, Limits
 from connectors.webhook import Body, Moment, check_secret, free_json, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
-LONGEST_TEXT = 2000
-"""Characters in one text message; Messenger takes no more."""
+LONGEST_TEXT: Mapping[str | None, int] = {None: 2_000, "instagram": 1_000, "telegram": 4_096, "whatsapp": 4_096}
+"""Characters in one text message, by network; the first is Messenger's."""
+
+_LIMITS = Limits("manychat", each=TEXT)
+"""ManyChat's pages say nothing of how long a tag's name or a field's value may be."""
 
 
 class ManyChatSettings(Credentials):
@@ -94,7 +98,7 @@ class ManyChat:
             wanted = _Wanted.model_validate_json(request.body).reply
         except ValidationError:
             wanted = None
-        return Reply(to_json(self._content(wanted[:LONGEST_TEXT] if wanted else None)))
+        return Reply(to_json(self._content(wanted[: LONGEST_TEXT[self._settings.network]] if wanted else None)))
 
     async def send(self, message: Message) -> Accepted:
         """See ``Sender.send``.
@@ -109,8 +113,9 @@ class ManyChat:
         if flow:
             await self._ask("/fb/sending/sendFlow", {"subscriber_id": message.to, "flow_ns": flow}, idempotent=False)
             return Accepted(message.key)
-        if not message.text or len(message.text) > LONGEST_TEXT:
-            raise NeverAgain(self.name, f"text: must have 1 to {LONGEST_TEXT} characters")
+        if not message.text:
+            raise NeverAgain(self.name, "text: is empty")
+        Limits(self.name, named={"text": LONGEST_TEXT[self._settings.network]}).check({"text": message.text})
         body: dict[str, Any] = {"subscriber_id": message.to, "data": self._content(message.text)}
         if self._settings.message_tag:
             body["message_tag"] = self._settings.message_tag
@@ -126,12 +131,15 @@ class ManyChat:
         match told.type:
             case "segment.joined" | "segment.left":
                 verb = "addTagByName" if told.type == "segment.joined" else "removeTagByName"
-                wanted: list[tuple[str, dict[str, Any]]] = [(verb, {"tag_name": str(told.data["segment"])})]
+                segment = str(told.data["segment"])
+                _LIMITS.check({"segment": segment})
+                wanted: list[tuple[str, dict[str, Any]]] = [(verb, {"tag_name": segment})]
             case "contact.identified" | "contact.updated":
+                fields = self._settings.fields
+                traits = {n: v for n in fields if isinstance(v := told.data.get(n), str | int | float)}
                 wanted = [
-                    ("setCustomFieldByName", {"field_name": theirs, "field_value": value})
-                    for ours, theirs in self._settings.fields.items()
-                    if isinstance(value := told.data.get(ours), str | int | float)
+                    ("setCustomFieldByName", {"field_name": fields[name], "field_value": value})
+                    for name, value in _LIMITS.check(traits).items()
                 ]
             case _:
                 raise NeverAgain(self.name, f"{told.type} is nothing that ManyChat can be told")

@@ -19,6 +19,7 @@ from connectors.base import Accepted, Message, Refused, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, OptedOut, TryAgain, Unknown
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
@@ -27,6 +28,12 @@ LONGEST_PART = 5 * 1024 * 1024
 
 LONGEST_METADATA = 80
 """Characters of one metadata value."""
+
+_KEY_PARTS = ("touch", "touch_1", "touch_2", "touch_3")
+"""The metadata that a touch's key is cut up into."""
+
+_LIMITS = Limits("postmark", named={"key": len(_KEY_PARTS) * LONGEST_METADATA})
+_PARTS = Limits("postmark", each=LONGEST_PART, unit="bytes")
 
 LISTED_WITHIN = timedelta(minutes=30)
 """How late a message may be listed. Postmark gives no figure: whether the list keeps to ours, it has to show."""
@@ -132,9 +139,8 @@ class Postmark:
         if self._from is None:
             raise NeverAgain(self.name, "no sender is set (PERENNIAL_MAIL_FROM)")
         checked = mail.check(self.name, message, self._from.domain)
-        for field, part in (("text", checked.text), ("html", checked.html or "")):
-            if len(part.encode()) > LONGEST_PART:
-                raise NeverAgain(self.name, f"{field} is larger than 5 MiB")
+        _LIMITS.check({"key": message.key})
+        _PARTS.check({"text": checked.text, "html": checked.html})
         settings = self._settings
         headers = {
             **checked.headers,
@@ -263,14 +269,12 @@ def _hash(key: str) -> str:
 def _metadata(key: str) -> dict[str, str]:
     """A touch's key, cut to the length of a value, and its hash, which is what it can be found by."""
     parts = [key[start : start + LONGEST_METADATA] for start in range(0, len(key), LONGEST_METADATA)]
-    return {f"touch_{number}" if number else "touch": part for number, part in enumerate(parts)} | {
-        "touch_hash": _hash(key)
-    }
+    return {**dict(zip(_KEY_PARTS, parts, strict=False)), "touch_hash": _hash(key)}
 
 
 def _touch(metadata: Mapping[str, Any]) -> str | None:
     """The key that ``_metadata`` cut up; a key of somebody else's making has one part."""
-    parts = [metadata.get(name) for name in ("touch", "touch_1", "touch_2", "touch_3")]
+    parts = [metadata.get(name) for name in _KEY_PARTS]
     return "".join(part for part in parts if isinstance(part, str)) or None
 
 

@@ -15,11 +15,17 @@ from connectors.base import Accepted, Message, Request, key_of
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, Unknown
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, event, identities
 
 TAG = "touch"
 """The tag that holds our touch's key."""
+
+LARGEST_MAIL = 40 * 1024 * 1024
+"""Bytes of text and HTML together. Resend counts the mail it makes of them, which is larger."""
+
+_LIMITS = Limits("resend", named={"text and html": LARGEST_MAIL}, unit="bytes")
 
 _ABOUT_THE_MAIL = frozenset({"MessageTooLarge", "ContentRejected", "AttachmentRejected", "MailboxFull"})
 """Kinds of bounce that say nothing lasting about the address."""
@@ -88,6 +94,7 @@ class Resend:
         if self._from is None:
             raise NeverAgain(self.name, "there is no address to send from")
         checked = mail.check(self.name, message, self._from.domain)
+        _LIMITS.check({"text and html": checked.text + (checked.html or "")})
         content = {
             "from": str(self._from),
             "to": [checked.to.addr_spec],

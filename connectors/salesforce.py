@@ -14,11 +14,27 @@ from connectors.base import Person, Polled, Request, Task, Told
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.salesforce_api import FIELD, ID, Api, MaybeSaved, Saved, record_id, text
 from connectors.webhook import Body, Moment, check_secret, one_line_errors, secrets_in
 from contacts.events import Event, event, identities
 
 FieldName = Annotated[str, Field(pattern=FIELD)]
+
+_LIMITS = Limits(
+    "salesforce",
+    # The longest kind of text field there is; an org's own fields take less, and refuse the rest themselves.
+    each=131_072,
+    named={
+        "FirstName": 40,
+        "LastName": 80,
+        "Email": 80,
+        "Phone": 40,
+        "Company": 255,
+        "Subject": 255,
+        "Description": 32_000,
+    },
+)
 
 
 class SalesforceSettings(Credentials):
@@ -90,8 +106,8 @@ class Salesforce:
             "Company": person.company if kind == "Lead" else None,
             **person.properties,
         }
-        given = _fitting({name: value for name, value in fields.items() if value is not None})
-        _fitting({"Email": person.email})
+        given = _LIMITS.check({name: value for name, value in fields.items() if value is not None})
+        _LIMITS.check({"Email": person.email})
         found = await self._find(person.email)
         if found is not None:
             changes = given if found.key else {key: person.email, **given}
@@ -139,12 +155,12 @@ class Salesforce:
         creates at the very same moment can still make two.
         """
         mark = f"[perennial {key}]"
+        new = _LIMITS.check({**fields, "WhoId": crm_id, "Description": f"{body}\n\n{mark}"})
         theirs = f"WhoId = {text(record_id(crm_id))}"
         found = await self._api.select("Id, Description", "Task", theirs, _Tasks, order="CreatedDate DESC")
         for task in found.records:
             if mark in (task.Description or ""):
                 return task.Id
-        new = _fitting({**fields, "WhoId": crm_id, "Description": f"{body}\n\n{mark}"})
         return (await self._api.ask("POST", "/sobjects/Task", Saved, json=new, idempotent=False)).id
 
     async def stage(self, crm_id: str, stage: str) -> None:
@@ -239,25 +255,6 @@ class _Reached(Body):
 
 class _ReachedAll(Body):
     records: list[_Reached]
-
-
-_LONGEST = {
-    "FirstName": 40,
-    "LastName": 80,
-    "Email": 80,
-    "Phone": 40,
-    "Company": 255,
-    "Subject": 255,
-    "Description": 32_000,
-}
-
-
-def _fitting(fields: Mapping[str, str]) -> Mapping[str, str]:
-    """The fields, if Salesforce takes values of that length."""
-    for name, value in fields.items():
-        if len(value) > _LONGEST.get(name, len(value)):
-            raise NeverAgain("salesforce", f"{name} is longer than {_LONGEST[name]} characters")
-    return fields
 
 
 def _about_mail(told: Told) -> bool:

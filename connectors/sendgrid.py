@@ -21,11 +21,14 @@ from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, Unknown
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, check_age, one_line_errors, secrets_in
 from contacts.events import Event, PartlyUnderstood, event, identities
 
 LARGEST_MAIL = 30 * 1024 * 1024
 """Bytes of text and HTML together."""
+
+_LIMITS = Limits("sendgrid", named={"text and html": LARGEST_MAIL}, unit="bytes")
 
 RETRIED_FOR = timedelta(hours=25)
 """How old a signed request may be: SendGrid tries for a day, and does not say that it signs anew each time.
@@ -157,8 +160,7 @@ class SendGrid:
         for field, empty in (("subject", not message.subject.strip()), ("text", not any(parts.values()))):
             if empty:
                 raise NeverAgain(self.name, f"{field} is empty")
-        if sum(len(part.encode()) for part in parts.values()) > LARGEST_MAIL:
-            raise NeverAgain(self.name, "text and html are larger than 30 MiB")
+        _LIMITS.check({"text and html": "".join(parts.values())})
         tracks = self._settings
         body = {
             "personalizations": [{"to": [{"email": checked.to.addr_spec}]}],

@@ -28,12 +28,16 @@ from connectors.base import Accepted, Message, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain, Unknown
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.postal import address_in
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, event, identities, identity
 
-LONGEST_CARD = 2000
+LONGEST_CARD = 2_000
 """Characters."""
+
+_LIMITS = Limits("sendoso", named={"metadata.name": 100, "card": LONGEST_CARD})
+"""Sendoso says nothing of lengths: these are ours."""
 
 
 class SendosoSettings(Credentials):
@@ -148,12 +152,13 @@ class Sendoso:
         campaign = asked.get("touch_id") or str(settings.touch_id or "")
         if not (campaign.isascii() and campaign.isdigit() and len(campaign) < 19):
             raise NeverAgain(self.name, "no campaign is named by its number (SENDOSO_TOUCH_ID)")
+        _LIMITS.check({"metadata.name": asked.get("name"), "card": message.card})
         shared = {
             "touch_id": int(campaign),
             "email": message.to,
             "via_from": "Perennial",
-            **_short("name", "metadata.name", asked.get("name"), 100),
-            **_short("custom_message", "card", message.card, LONGEST_CARD),
+            **({"name": asked["name"]} if asked.get("name") else {}),
+            **({"custom_message": message.card} if message.card else {}),
         }
         if settings.kind == "egift":
             return {**shared, **_EGIFT}
@@ -282,12 +287,6 @@ _COLLECT = {
     "expire_after_days": 7,
     "hide_product_info": False,
 }
-
-
-def _short(theirs: str, ours: str, value: str | None, most: int) -> dict[str, str]:
-    if value is not None and len(value) > most:
-        raise NeverAgain(Sendoso.name, f"{ours}: is longer than {most} characters")
-    return {theirs: value} if value else {}
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:

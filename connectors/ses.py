@@ -17,11 +17,17 @@ from connectors.base import Accepted, Message, Request, key_of
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain, TryAgain
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, Moment, one_line_errors
 from contacts.events import Event, InvalidEvent, event, identities
 
 TAG = "touch"
 """The tag that holds our touch's key."""
+
+LARGEST_MAIL = 40 * 1024 * 1024
+"""Bytes of text and HTML together. SES counts the mail it makes of them, which is larger."""
+
+_LIMITS = Limits("ses", named={"text and html": LARGEST_MAIL}, unit="bytes")
 
 
 def _topics(setting: str) -> str:
@@ -95,6 +101,7 @@ class Ses(sns.FromSns):
             raise NeverAgain(self.name, "there is no address to send from")
         checked = mail.check(self.name, message, self._from.domain)
         parts = {"Text": checked.text, **({} if checked.html is None else {"Html": checked.html})}
+        _LIMITS.check({"text and html": "".join(parts.values())})
         # SES writes a Feedback-ID of its own, by which mailbox providers know it.
         headers = {name: value for name, value in checked.headers.items() if name != "Feedback-ID"}
         through = self._settings.configuration_set

@@ -17,6 +17,7 @@ from connectors.base import Refused, Reply, Request, Told
 from connectors.credentials import Credentials
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, check_age, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, InvalidEvent
 
@@ -24,6 +25,9 @@ API = "https://slack.com/api"
 
 _RECENT = 100
 """Messages of the channel that are read to see whether an alert is there already."""
+
+_LIMITS = Limits("slack", named={"link": 3_000})
+"""Words are cut, for an alert that is short is better than none; half a link leads nowhere."""
 
 Said = TypeVar("Said", bound="_Answer")
 
@@ -105,8 +109,9 @@ class Slack:
         Slack drops no repeats. So the key is in the message's metadata, and the channel's newest messages are read
         before a post, where the app may read them. By an incoming webhook neither is possible: the id is then the key.
         """
+        _LIMITS.check({"link": link})
         blocks = slack_blocks.alert(title, body, self._buttons(key, link))
-        text = slack_blocks.escaped(slack_blocks.cut(title, 3000))
+        text = slack_blocks.fallback(title)
         if not self._settings.bot_token and self._settings.webhook_url:
             await self._post_to_webhook({"text": text, "blocks": blocks})
             return f"webhook/{key}"
@@ -147,7 +152,7 @@ class Slack:
         update = {
             "channel": channel,
             "ts": stamp,
-            "text": slack_blocks.escaped(words),
+            "text": slack_blocks.fallback(words),
             "blocks": [*rest, slack_blocks.context(words)],
         }
         await self._ask("chat.update", _Answer, json=update)

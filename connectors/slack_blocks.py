@@ -35,6 +35,6 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def escaped(text: str) -> str:
-    """The text where Slack would read markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def fallback(text: str) -> str:
+    """What stands for the blocks where they cannot be shown; Slack would read markup in it."""
+    return cut(text, 3000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

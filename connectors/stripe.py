@@ -16,6 +16,7 @@ from connectors.base import Polled, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from connectors.fields import check_header, checked
+from connectors.limits import Limits
 from connectors.stripe_events import Customer
 from connectors.webhook import Body, check_age, check_signature, secrets_in
 from contacts.events import Event, Identity
@@ -24,6 +25,8 @@ API_VERSION = "2026-10-28.endive"
 
 _PAGE = 100
 """Events in an answer; Stripe gives no more."""
+
+_LIMITS = Limits("stripe", named={"key": 255, "email": 512, "invoice_id": 5_000})
 
 
 class StripeSettings(Credentials):
@@ -125,6 +128,7 @@ class Stripe:
         Raises:
             TryAgain, NeverAgain: see ``connectors.errors``.
         """
+        _LIMITS.check({"email": email})
         page = await self._get("/customers", _Customers, email=email, limit="1")
         return page.data[0] if page.data else None
 
@@ -166,8 +170,9 @@ class Stripe:
         Raises:
             TryAgain, NeverAgain: see ``connectors.errors``.
         """
-        if not 0 < len(key) <= 255:
-            raise NeverAgain(self.name, "key: must have 1 to 255 characters")
+        if not key:
+            raise NeverAgain(self.name, "key: is empty")
+        _LIMITS.check({"key": key})
         check_header(self.name, "key", key)
         wanted = {"customer": customer_id, "flow_data[type]": "payment_method_update"}
         if self._settings.portal_return_url:
@@ -180,6 +185,7 @@ class Stripe:
         return (await http.call(self._client, _PROVIDER, request, _Page, idempotent=True)).url
 
     async def _their_invoice(self, person: Sequence[Identity], id: str) -> "_OpenInvoice | None":
+        _LIMITS.check({"invoice_id": id})
         try:
             invoice = await self._get(f"/invoices/{quote(id, safe='')}", _OpenInvoice)
         except http.Rejected as error:

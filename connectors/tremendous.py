@@ -19,13 +19,20 @@ from connectors.base import Accepted, Message, Polled, Refused, Request
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, TryAgain
 from connectors.fields import checked
+from connectors.limits import LINE, TEXT, Limits
 from connectors.webhook import Body, Moment, check_signature, one_line_errors, secrets_in
 from contacts.events import Event, Identity, event, identities, identity, minor_digits
 
 PAGE = 100
 
-LONGEST_CARD = 2000
+LONGEST_CARD = 2_000
 """Characters."""
+
+_LIMITS = Limits(
+    "tremendous",
+    named={"card": LONGEST_CARD, "metadata.name": 100, "metadata.campaign": LINE, "metadata.products": TEXT},
+)
+"""Tremendous says nothing of lengths: these are ours."""
 
 OUT_OF_FUNDS = timedelta(hours=6)
 """When an order is tried again that the balance did not cover. Somebody has to pay money in, which takes its time."""
@@ -146,8 +153,9 @@ class Tremendous:
         products = [p.strip() for p in (asked.get("products") or settings.products or "").split(",") if p.strip()]
         if not (campaign or products):
             raise NeverAgain(self.name, "nothing is set to give (TREMENDOUS_CAMPAIGN or TREMENDOUS_PRODUCTS)")
-        recipient = {"email": message.to, **_short("name", "metadata.name", asked.get("name"), 100)}
-        meta = _short("message", "card", message.card, LONGEST_CARD)
+        _LIMITS.check({"card": message.card, **{f"metadata.{name}": value for name, value in asked.items()}})
+        recipient = {"email": message.to, **({"name": asked["name"]} if asked.get("name") else {})}
+        meta = {"message": message.card} if message.card else {}
         return {
             "external_id": message.key,
             "payment": {"funding_source_id": settings.funding_source},
@@ -188,12 +196,6 @@ class Tremendous:
         url = str(self._settings.base_url).rstrip("/") + path
         headers = {"Authorization": f"Bearer {self._settings.api_key.get_secret_value().strip()}"}
         return self._client.build_request(method, url, headers=headers, **what)
-
-
-def _short(theirs: str, ours: str, value: str | None, most: int) -> dict[str, str]:
-    if value is not None and len(value) > most:
-        raise NeverAgain(Tremendous.name, f"{ours}: is longer than {most} characters")
-    return {theirs: value} if value else {}
 
 
 def _refusal(response: httpx.Response) -> http.Refusal:

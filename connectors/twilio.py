@@ -24,11 +24,14 @@ from connectors.base import Accepted, Message, Refused, Reply, Request, key_of, 
 from connectors.credentials import Credentials
 from connectors.errors import BadAddress, NeverAgain, OptedOut
 from connectors.fields import checked
+from connectors.limits import Limits
 from connectors.webhook import Body, one_line_errors, secrets_in
 from contacts.events import Event, InvalidEvent, event, identities, identity
 
 LONGEST_TEXT = 1600
 """Characters of a message, as UTF-16 counts them; Twilio refuses longer ones."""
+
+_LIMITS = Limits("twilio", named={"text": LONGEST_TEXT}, unit="characters of UTF-16")
 
 RETRIES = "#rc=5&rp=all"
 """Asks Twilio to repeat a callback we did not take, which by itself it would not. It does so within 15 seconds."""
@@ -224,9 +227,7 @@ def _check_text(text: str) -> None:
         raise NeverAgain(Twilio.name, "text is empty")
     if any(unicodedata.category(c) == "Cc" and c not in "\n\r\t" for c in text):
         raise NeverAgain(Twilio.name, "text holds a control character")
-    length = len(text.encode("utf-16-le")) // 2
-    if length > LONGEST_TEXT:
-        raise NeverAgain(Twilio.name, f"text is {length} characters long, and Twilio takes {LONGEST_TEXT}")
+    _LIMITS.check({"text": text})
 
 
 def _spellings(url: str) -> list[str]:

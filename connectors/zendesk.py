@@ -16,6 +16,7 @@ from connectors.base import Person, Polled, Refused, Request, Task
 from connectors.credentials import Credentials
 from connectors.errors import NeverAgain
 from connectors.fields import check_header, checked
+from connectors.limits import Limits
 from connectors.webhook import Body, check_age, check_signature, secrets_in
 from connectors.zendesk_events import OURS
 from contacts.events import Event
@@ -27,8 +28,9 @@ PUBLIC_TEST_SECRET = b"dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="
 _SINCE = "since:"
 """Begins a cursor of ours, a moment in seconds; Zendesk's are base64, which has no colon."""
 
-_TEXT_LIMIT = 65_535
-_SUBJECT_LIMIT = 255
+_LINES = Limits("zendesk", each=255)
+_TEXTS = Limits("zendesk", each=65_535, unit="bytes")
+"""Comments and user fields: Zendesk counts what a text takes to store, not its characters."""
 
 
 class ZendeskSettings(Credentials):
@@ -104,6 +106,8 @@ class Zendesk:
     async def upsert(self, person: Person) -> str:
         """See ``Crm.upsert``. Nobody is sent a mail by it. A user we know no name of keeps the one they have."""
         name = " ".join(part for part in (person.first_name, person.last_name) if part)
+        _LINES.check({"name": name, "phone": person.phone})
+        _TEXTS.check(person.properties)
         user: dict[str, Any] = {"email": person.email, "skip_verify_email": True}
         if person.phone:
             user["phone"] = person.phone
@@ -148,10 +152,10 @@ class Zendesk:
         key of the create, so that two attempts at one moment make one ticket as well. Zendesk keeps the latter for
         hours only.
         """
-        if len(subject) > _SUBJECT_LIMIT:
-            raise NeverAgain(self.name, f"subject: is longer than {_SUBJECT_LIMIT} characters")
-        if not 0 < len(body) <= _TEXT_LIMIT:
-            raise NeverAgain(self.name, f"body: must have 1 to {_TEXT_LIMIT} characters")
+        _LINES.check({"subject": subject})
+        _TEXTS.check({"body": body})
+        if not body:
+            raise NeverAgain(self.name, "body: is empty")
         check_header(self.name, "key", key)
         external_id = _external_id(key)
         there = await self._ask("GET", "/tickets.json", _Tickets, params={"external_id": external_id})

@@ -113,5 +113,5 @@ async def test_a_card_that_is_too_long_calls_nobody(
     edit("gift_first_value.j2", "Put your feet up", "Well done! " * (LONGEST_CARD // 10))
     with respx.mock:
         delivery = await attempt.run(giving.deliver, gift)
-    assert (delivery.status, delivery.reason) == ("failed", f"card: is longer than {LONGEST_CARD} characters")
+    assert (delivery.status, delivery.reason) == ("failed", f"card: is longer than {LONGEST_CARD:,} characters")
     assert (await house.the_touch()).status == "failed"

@@ -38,7 +38,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "intercom": {"access_token": "token", "admin_id": "1", "ticket_type_id": "2"},
     "klaviyo": {"api_key": "key"},
-    "lob": {"api_key": "key"},
+    "lob": {"api_key": "key", "sender": "adr_1"},
     "mailgun": {"api_key": "key", "domain": "mg.example.com"},
     "make": {"hook_url": "https://hook.eu1.make.com/abc"},
     "manychat": {"api_key": "key", "fields": {"first_name": "name"}},
@@ -56,11 +56,20 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "ses": {"region": "eu-central-1", "access_key_id": "id", "secret_access_key": "secret"},
     "slack": {"bot_token": "token", "channel": "C1"},
     "stripe": {"api_key": "sk_test_1"},
-    "tremendous": {"api_key": "key", "funding_source": "balance"},
+    "tremendous": {"api_key": "key", "funding_source": "balance", "campaign": "C1", "amount": "25.00"},
     "twilio": {"account_sid": "AC" + "0" * 32, "auth_token": "token", "from_number": "+15005550006"},
     "zendesk": {"subdomain": "acme", "oauth_token": "token"},
 }
 """By connector; those of no system but a relay of mail, which is no vendor, are not here."""
+
+
+def somebody(request: httpx.Request) -> httpx.Response:
+    """What a system says that knows the person, and has no tasks, notes or messages of theirs."""
+    lists = ("results", "contacts", "data", "records", "tickets", "users", "tasks", "notes", "dealTasks", "messages")
+    token = {"access_token": "t", "token_type": "Bearer", "expires_in": 3600}
+    one = {"id": "1", "contact": {"id": "1"}, "user": {"id": "1"}, "status": "success", "ok": True}
+    return httpx.Response(200, json={**one, **{name: [] for name in lists}, **token})
+
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -82,10 +91,12 @@ class Network:
 
     Attributes:
         asked: ``POST api.example.com/path``, but for those that only read.
+        sent: Of every call the address, what stands in its headers, and the body.
     """
 
     answer: Answer = nobody
     asked: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
 
     def made(self, name: str, **settings: Any) -> Any:
         """The connector of this name, on this network."""
@@ -97,6 +108,7 @@ class Network:
         return httpx.AsyncClient(transport=httpx.MockTransport(self._take))
 
     def _take(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(" ".join((str(request.url), *request.headers.values(), request.content.decode())))
         if request.method != "GET" and not _only_reads(request):
             self.asked.append(f"{request.method} {request.url.host}{request.url.path}")
         return self.answer(request)

@@ -435,10 +435,12 @@ async def test_a_task_whose_answer_is_lost_is_unknown(pool: httpx.AsyncClient) -
 @respx.mock
 async def test_what_does_not_fit_or_is_no_id_goes_nowhere(pool: httpx.AsyncClient) -> None:
     active = made(pool, stage_field="13")
-    with pytest.raises(NeverAgain, match="title is longer"):
+    with pytest.raises(NeverAgain, match="title: is longer"):
         await active.task("7", Task("k", "t" * 256, "", TASK.due))
-    with pytest.raises(NeverAgain, match="firstName is longer"):
+    with pytest.raises(NeverAgain, match="firstName: is longer"):
         await active.upsert(Person(EMAIL, first_name="f" * 256))
+    with pytest.raises(NeverAgain, match="email: is longer"):
+        await active.upsert(Person("e" * 250 + "@example.com"))
     for id in ("", "7/../8", "٣", "9" * 20):
         for asked in (active.task(id, TASK), active.note(id, "k", "b", NOW), active.stage(id, "lead")):
             with pytest.raises(NeverAgain, match="no id"):

@@ -106,7 +106,7 @@ async def test_a_lost_answer_is_asked_for_again(endpoint: Endpoint) -> None:
 
 async def test_too_much_is_refused_before_the_call(endpoint: Endpoint) -> None:
     big = Told("e", "custom.big", TOLD.occurred_at, "c-1", (), {"text": "x" * BODY_LIMIT})
-    with pytest.raises(NeverAgain, match="data is larger"):
+    with pytest.raises(NeverAgain, match="data: is longer than 20,000 bytes"):
         await endpoint.tell(big)
 
 

@@ -468,9 +468,9 @@ async def test_the_owner_of_a_task(crm: HubSpot) -> None:
 @respx.mock
 async def test_a_text_hubspot_would_not_take_is_not_sent(crm: HubSpot) -> None:
     account = Account()
-    with pytest.raises(NeverAgain, match="hs_task_body is longer"):
+    with pytest.raises(NeverAgain, match="hs_task_body: is longer"):
         await crm.task("501", Task("k1", "t", "b" * 65_530, TASK.due))
-    with pytest.raises(NeverAgain, match="company is longer"):
+    with pytest.raises(NeverAgain, match="company: is longer"):
         await crm.upsert(Person("zoe@example.com", company="c" * 65_537))
     assert account.kept["tasks"] == []
 

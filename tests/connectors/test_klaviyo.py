@@ -503,7 +503,7 @@ async def test_a_no_of_many_addresses_goes_out_in_jobs_of_a_hundred(klaviyo: Kla
         (told("page.viewed", ("zendesk", "9"), page="x"), "no name"),
         (told("consent.withdrawn", ("user", "42"), channel="sms"), "no address on sms"),
         (told("consent.granted", ("user", "42"), channel="all"), "no address on email or sms"),
-        (told("contact.updated", bio="x" * 100_000), "profile: is larger"),
+        (told("contact.updated", bio="x" * 100_000), "profile: is longer than 100,000 bytes"),
     ],
 )
 @respx.mock

@@ -244,7 +244,7 @@ async def test_a_lost_answer_is_unknown(make: Make) -> None:
 async def test_what_cannot_be_told() -> None:
     with pytest.raises(NeverAgain, match="MAKE_HOOK_URL"):
         await made(hook_url=None).tell(told())
-    with pytest.raises(NeverAgain, match="data: the event is larger"):
+    with pytest.raises(NeverAgain, match="data: is longer than 5,000,000 bytes"):
         await MAKE.tell(told(**dict.fromkeys("abcdefgh", "x" * (LARGEST // 8))))
 
 

@@ -351,7 +351,7 @@ async def test_a_key_that_went_with_another_text_was_taken_then(resend: Resend) 
     [
         ({"to": "alice"}, BadAddress, "not an e-mail address"),
         ({"subject": "a\r\nBcc: eve@example.com"}, NeverAgain, "subject holds a control character"),
-        ({"subject": "x" * 901}, NeverAgain, "subject is too long"),
+        ({"subject": "x" * 901}, NeverAgain, "subject: is longer than 900"),
         ({"unsubscribe_url": "mailto:stop@example.com"}, NeverAgain, "unsubscribe_url is not"),
         ({"key": "a b"}, NeverAgain, "key does not fit into a tag"),
         ({"key": "a" * 257}, NeverAgain, "key does not fit into a tag"),

@@ -399,7 +399,7 @@ async def test_an_address_cannot_change_the_question(pool: httpx.AsyncClient) ->
 )
 @respx.mock
 async def test_what_does_not_fit_is_not_sent(pool: httpx.AsyncClient, person: Person, field: str) -> None:
-    with pytest.raises(NeverAgain, match=f"{field} is longer"):
+    with pytest.raises(NeverAgain, match=f"{field}: is longer"):
         await made(pool).upsert(person)
     assert not respx.calls
 
@@ -451,7 +451,7 @@ async def test_a_task_whose_answer_is_lost_is_unknown(pool: httpx.AsyncClient) -
 @respx.mock
 async def test_a_title_that_does_not_fit(pool: httpx.AsyncClient) -> None:
     Org()
-    with pytest.raises(NeverAgain, match="Subject is longer"):
+    with pytest.raises(NeverAgain, match="Subject: is longer"):
         await made(pool).task(ZOE, Task("k", "t" * 256, "", TASK.due))
 
 

@@ -171,7 +171,7 @@ async def test_an_egift_stays_one_though_the_address_is_known(sendoso: Sendoso) 
         (replace(GIFT, metadata={"touch_id": "1" * 19}), {}, "SENDOSO_TOUCH_ID"),
         (GIFT, {"touch_id": None}, "SENDOSO_TOUCH_ID"),
         (replace(GIFT, metadata={"name": "n" * 101}), {}, "metadata.name: is longer than 100"),
-        (replace(GIFT, card="c" * (LONGEST_CARD + 1)), {}, "card: is longer than 2000"),
+        (replace(GIFT, card="c" * (LONGEST_CARD + 1)), {}, "card: is longer than 2,000"),
         (replace(GIFT, metadata={"address": "{}"}), {"kind": "collect_address"}, "metadata.address.name"),
         (GIFT, {"client_id": None}, "SENDOSO_CLIENT_ID"),
         (GIFT, {"client_secret": None}, "SENDOSO_CLIENT_SECRET"),

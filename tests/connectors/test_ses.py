@@ -737,7 +737,7 @@ async def test_an_answer_that_was_lost(sending: Ses, aws: respx.MockRouter) -> N
     [
         ({"to": "alice"}, BadAddress, "not an e-mail address"),
         ({"subject": "a\r\nBcc: eve@example.com"}, NeverAgain, "subject holds a control character"),
-        ({"subject": "x" * 901}, NeverAgain, "subject is too long"),
+        ({"subject": "x" * 901}, NeverAgain, "subject: is longer than 900"),
         ({"unsubscribe_url": "mailto:stop@example.com"}, NeverAgain, "unsubscribe_url is not"),
         ({"key": "a b"}, NeverAgain, "key does not fit into a tag"),
         ({"key": "a" * 257}, NeverAgain, "key does not fit into a tag"),

@@ -454,6 +454,15 @@ async def test_the_alert_says_who_took_it() -> None:
     assert context["elements"] == [{"type": "plain_text", "text": "Taken by ann <b>", "emoji": False}]
 
 
+async def test_a_name_that_is_too_long_is_cut() -> None:
+    respx.get(HISTORY).respond(json={"ok": True, "messages": [shown(TAKING, OPEN)]})
+    route = respx.post(UPDATE).respond(json={"ok": True, "channel": "C1", "ts": "1.1"})
+    async with http.new_client() as client:
+        assert await made(client).tell(told(by="a" * 50_000)) == "C1/1.1"
+    update = sent(route)
+    assert (len(update["text"]), len(update["blocks"][-1]["elements"][0]["text"])) == (3000, 300)
+
+
 APPROVING = {"type": "button", "action_id": APPROVE, "value": f"{APPROVAL}/{CONTACT}"}
 REFUSING = {"type": "button", "action_id": REFUSE, "value": f"{APPROVAL}/{CONTACT}"}
 

@@ -869,6 +869,9 @@ async def test_a_customer_by_email() -> None:
         assert dict(route.calls.last.request.url.params) == {"email": "a+b@example.com", "limit": "1"}
         route.respond(json={"object": "list", "data": []})
         assert await made(client=client).customer_by_email("a@example.com") is None
+        with pytest.raises(NeverAgain, match="email: is longer than 512 characters"):
+            await made(client=client).customer_by_email("a" * 501 + "@example.com")
+        assert route.call_count == 2
 
 
 @respx.mock

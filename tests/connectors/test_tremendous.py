@@ -131,7 +131,7 @@ async def test_the_card_goes_out_and_what_is_written_for_a_colleague_does_not(
 
 
 async def test_a_card_that_is_too_long_is_refused_before_any_call(tremendous: Tremendous) -> None:
-    with respx.mock, pytest.raises(NeverAgain, match=r"^tremendous: card: is longer than 2000 characters$"):
+    with respx.mock, pytest.raises(NeverAgain, match=r"^tremendous: card: is longer than 2,000 characters$"):
         await tremendous.send(replace(GIFT, card="c" * (LONGEST_CARD + 1)))
 
 

@@ -434,8 +434,8 @@ async def test_an_answer_that_says_nothing(client: httpx.AsyncClient) -> None:
         ({"text": " \n"}, NeverAgain, "text is empty"),
         ({"text": "a\x07b"}, NeverAgain, "text holds a control character"),
         ({"text": "half an emoji \ud83d"}, NeverAgain, "text: holds a character that cannot be sent"),
-        ({"text": "x" * (LONGEST_TEXT + 1)}, NeverAgain, "text is 1601 characters long"),
-        ({"text": "😀" * 801}, NeverAgain, "text is 1602 characters long"),
+        ({"text": "x" * (LONGEST_TEXT + 1)}, NeverAgain, "text: is longer than 1,600 characters of UTF-16"),
+        ({"text": "😀" * 801}, NeverAgain, "text: is longer than 1,600 characters of UTF-16"),
     ],
 )
 @respx.mock
