@@ -23,7 +23,7 @@ NO_SIGNS_OF_LIFE = (
     "custom.gift_flagged", "custom.tag_", "custom.activecampaign_tag_", "custom.gohighlevel_", "custom.intercom_tag",
     "custom.salesforce_deleted",
 )  # fmt: skip
-"""What our connectors tell under names of their own, and no contact does: what became of a message or a bill of ours."""
+"""What connectors tell under names of their own and no contact does: what became of a message, a present, a bill."""
 
 
 def is_sign_of_life(type: str) -> bool:
