@@ -17,10 +17,23 @@ SIGNS_OF_LIFE = (
 )  # fmt: skip
 """What a contact does; everything else happens to them, or is of our own making."""
 
+NO_SIGNS_OF_LIFE = (
+    "custom.sms_status", "custom.stripe_dispute", "custom.stripe_invoice", "custom.stripe_refund",
+    "custom.stripe_subscription", "custom.gift_canceled", "custom.gift_expired", "custom.gift_failed",
+    "custom.gift_flagged", "custom.tag_", "custom.activecampaign_tag_", "custom.gohighlevel_", "custom.intercom_tag",
+    "custom.salesforce_deleted",
+)  # fmt: skip
+"""What connectors tell under names of their own and no contact does: what became of a message, a present, a bill."""
+
+
+def is_sign_of_life(type: str) -> bool:
+    """Whether events of this type are the contact's doing."""
+    return type.startswith(SIGNS_OF_LIFE) and not type.startswith(NO_SIGNS_OF_LIFE)
+
 
 def last_sign(facts: Facts) -> datetime | None:
     """When the contact last did anything that we know of."""
-    return max((at for type, at in facts.last.items() if type.startswith(SIGNS_OF_LIFE)), default=None)
+    return max((at for type, at in facts.last.items() if is_sign_of_life(type)), default=None)
 
 
 def silent_since(facts: Facts) -> datetime | None:

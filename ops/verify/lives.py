@@ -7,13 +7,14 @@ are asked again on what was true before each claim.
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from contacts import facts as facts_module
 from contacts import gate, routing
-from contacts.facts import ADDRESSES, Facts
+from contacts.events import identity
+from contacts.facts import ADDRESSES, Facts, address_kind
 from contacts.gate import Check, Drop, Passed, Past, Situation, Wait
 from contacts.policy import Policy
 from contacts.specs import Card, Happening
@@ -133,7 +134,7 @@ class _Again:
         facts = self._facts_then(who, same_policy)
         ended_by = self._ended_by(run, claim.act)
         halts = [halt.pause for halt in self._life.halts if halt.binds(claim.act)]
-        situation = Situation(facts, ended_by, self._past[who], pauses=halts)
+        situation = Situation(facts, ended_by, self._past[who], pauses=halts, namesakes=self._namesakes(claim, facts))
         for check in _CHECKS:
             answer = check(claim.ask, situation, self._rules.policy)
             if not isinstance(answer, Passed) and (same_policy or _no_policy_excuses(answer)):
@@ -147,24 +148,35 @@ class _Again:
             return run.exit_event or run.id
         return self._should_be_over.get(run.id)
 
-    def _facts_then(self, contact_id: str, same_policy: bool) -> Facts:
-        """What was true then. What an event means for consents and holds is for the policy of its day to say.
+    def _namesakes(self, claim: Claimed, facts: Facts) -> dict[str, Facts]:
+        """Who else was known by the address, and what was true of them then; nobody where that cannot be told.
 
-        So a stored consent counts that only such a policy can have made of an event, and a hold lasts as it was stored.
+        Their acts are numbered with ours, for the claim held their row as well. Since when an address is theirs only a
+        clock says, and of one that came with a merge nothing does.
         """
-        facts, stored = self._facts_of(contact_id), self._life.facts
-        consents, holds = dict(facts.consents), dict(facts.holds)
-        known = {event.id for event in self._done[contact_id]}
-        for name, consent in stored.consents.items():
-            if consent.event_id in known and (name not in consents or consent.outweighs(consents[name])):
-                consents[name] = consent
+        channel, act = claim.ask.channel, claim.act or 0
+        address = identity(address_kind(channel), facts.address(channel))
+        sharer = self._life.sharers.get(address) if address is not None else None
+        if sharer is None or sharer.merged_act > act or sharer.since > claim.ask.now - self._rules.late:
+            return {}
+        known = [stored.event for stored in sharer.events if (stored.act or 0) < act]
+        then = Facts(sharer.facts.contact_id)
+        for event in known:
+            then = facts_module.apply(then, event, self._rules.policy)
+        return {channel: _with_words(then, sharer.facts, known)}
+
+    def _facts_then(self, contact_id: str, same_policy: bool) -> Facts:
+        """What was true then. A hold lasts as it was stored: how long is for the policy of its day to say."""
+        stored = self._life.facts
+        facts = _with_words(self._facts_of(contact_id), stored, self._done[contact_id])
+        holds = dict(facts.holds)
         for name, hold in facts.holds.items():
             as_stored = stored.holds.get(name)
             if as_stored is not None and as_stored.opened_at == hold.opened_at:
                 holds[name] = replace(hold, expires_at=as_stored.expires_at)
             elif not same_policy:
                 del holds[name]
-        return replace(facts, consents=consents, holds=holds)
+        return replace(facts, holds=holds)
 
     def _claimed_all_the_same(self, claim: Claimed, verdict: Wait | Drop, ended_by: str | None) -> Finding:
         ask = claim.ask
@@ -174,6 +186,8 @@ class _Again:
         event = ended_by if verdict.reason == "exited" else verdict.inputs.get("event")
         if event not in (None, claim.run_id):
             evidence["event"] = str(event)
+        if verdict.reason == "consent_withdrawn" and "by" in verdict.inputs:
+            evidence["contact"] = str(verdict.inputs["by"])
         if isinstance(verdict, Wait) and verdict.hold is not None:
             evidence["hold"] = verdict.hold
         return Finding("forbidden", self._life.facts.contact_id, what, evidence)
@@ -282,6 +296,18 @@ def in_order(life: Life) -> list[Merged | Stored | Claimed]:
     """What was done, in the order in which it was done; first what is from before acts were numbered."""
     acts: list[Merged | Stored | Claimed] = [*life.merges, *life.events, *life.claims]
     return sorted(acts, key=lambda act: act.act or 0)
+
+
+def _with_words(facts: Facts, stored: Facts, known: Iterable[Happening]) -> Facts:
+    """What an event means for consents is for the policy of its day to say.
+
+    So a stored consent counts that only such a policy can have made of an event that was known by then.
+    """
+    consents, ids = dict(facts.consents), {event.id for event in known}
+    for name, consent in stored.consents.items():
+        if consent.event_id in ids and (name not in consents or consent.outweighs(consents[name])):
+            consents[name] = consent
+    return replace(facts, consents=consents)
 
 
 def _no_policy_excuses(verdict: Wait | Drop) -> bool:

@@ -12,16 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contacts import store
 from contacts.claims import TOOK_A_SLOT
-from contacts.events import Identity
-from contacts.facts import addresses
+from contacts.events import Identity, identities
+from contacts.facts import ADDRESSES, addresses
 from contacts.gate import Ask, Pause
 from contacts.relay import BLOCKED
 from contacts.routing import keys_named
 from contacts.specs import Card, Happening
 from contacts.tables import contacts, decisions, dispatches, events, inbox, journal, pauses, runs, tellings, touches
+from contacts.tables import identities as identity_table
 from ops.installation import Installation
 from ops.verify.findings import Finding
-from ops.verify.rows import Claimed, Halted, Life, Merged, RunRow, Skipped, Stored, TouchRow, Untold
+from ops.verify.rows import Claimed, Halted, Life, Merged, RunRow, Sharer, Skipped, Stored, TouchRow, Untold
 from workflows.telling import TellingInput
 
 _PAGE = 200
@@ -84,6 +85,7 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
     keyed = await _runs(conn, sa.tuple_(runs.c.journey, runs.c.key).in_(pairs)) if pairs else []
     claims, let_out = await _claims(conn, ids)
     halts = await _halts(conn)
+    sharers = await _sharers(conn, stored)
     skips: defaultdict[str, list[Skipped]] = defaultdict(list)
     said = sa.select(journal).where(journal.c.contact_id.in_(ids), journal.c.kind == "skip")
     for row in await conn.execute(said):
@@ -101,6 +103,7 @@ async def _lives(conn: AsyncConnection, documents: Mapping[str, Any], cards: Seq
                 r for r in keyed if (r.journey, r.key or "") in named[contact_id] and r.contact_id != contact_id
             ],
             halts=halts,
+            sharers=sharers.get(contact_id, {}),
         )
         for contact_id in ids
     ]
@@ -219,6 +222,33 @@ async def _halts(conn: AsyncConnection) -> list[Halted]:
     ended = sa.or_(pauses.c.released_at.is_(None), pauses.c.released_act.is_not(None))
     rows = await conn.execute(sa.select(pauses).where(pauses.c.opened_act.is_not(None), ended).order_by(pauses.c.id))
     return [Halted(row.opened_act, row.released_act, Pause(row.scope, row.name, row.reason, row.until)) for row in rows]
+
+
+async def _sharers(conn: AsyncConnection, stored: Mapping[str, Sequence[Stored]]) -> dict[str, dict[Identity, Sharer]]:
+    """For each contact, who else is known by an address that is or was theirs."""
+    named = {contact_id: _addresses(told) for contact_id, told in stored.items()}
+    pairs = sorted({(i.kind, i.value) for mine in named.values() for i in mine})
+    of_them = sa.tuple_(identity_table.c.kind, identity_table.c.value).in_(pairs)
+    rows = (await conn.execute(sa.select(identity_table).where(of_them))).all() if pairs else []
+    known = {Identity(row.kind, row.value): row for row in rows}
+    shared = {c: {i for i in mine if i in known and known[i].contact_id != c} for c, mine in named.items()}
+    others = {known[i].contact_id for mine in shared.values() for i in mine}
+    if not others:
+        return {}
+    told: defaultdict[str, list[Stored]] = defaultdict(list)
+    for row in await conn.execute(sa.select(events).where(events.c.contact_id.in_(others))):
+        told[row.contact_id].append(_stored(row))
+    into = contacts.alias("merged")
+    merges = sa.select(sa.func.max(into.c.merge_act)).where(into.c.merged_into == contacts.c.id).scalar_subquery()
+    theirs = sa.select(contacts, sa.func.coalesce(merges, 0).label("merged_act")).where(contacts.c.id.in_(others))
+    of = {row.id: (row.merged_act, store.read_facts(row.facts), told[row.id]) for row in await conn.execute(theirs)}
+    return {c: {i: Sharer(known[i].since, *of[known[i].contact_id]) for i in mine} for c, mine in shared.items()}
+
+
+def _addresses(told: Iterable[Stored]) -> set[Identity]:
+    """Every address that the events say to be the contact's."""
+    said = [(s.event.addresses, s.event.data if s.event.type.startswith("contact.") else {}) for s in told]
+    return set(identities(*((kind, given.get(kind)) for both in said for given in both for kind in ADDRESSES)))
 
 
 def _touch(row: Any, claims: int) -> TouchRow:

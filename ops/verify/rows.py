@@ -1,10 +1,11 @@
 """What the tables say, as values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from contacts.events import Identity
 from contacts.facts import Facts
 from contacts.gate import Ask, Pause
 from contacts.specs import Happening
@@ -86,6 +87,23 @@ class Halted:
 
 
 @dataclass(frozen=True)
+class Sharer:
+    """Another contact, who is known by an address that is the contact's too.
+
+    Attributes:
+        since: Since when they are known by it; no number orders that with a claim.
+        merged_act: The number of the last merge that made somebody one with them; 0 where there was none.
+        facts: As they are stored.
+        events: All of theirs.
+    """
+
+    since: datetime
+    merged_act: int
+    facts: Facts
+    events: Sequence[Stored]
+
+
+@dataclass(frozen=True)
 class RunRow:
     """A run.
 
@@ -155,6 +173,7 @@ class Life:
         skips: What the contact's journal says of triggers that began nothing.
         namesakes: Runs of other contacts with a journey and key that one of the contact's events names.
         halts: Those that people called, of whatever, so everybody's.
+        sharers: By address, who else is known by it.
     """
 
     facts: Facts
@@ -166,3 +185,4 @@ class Life:
     skips: Sequence[Skipped] = ()
     namesakes: Sequence[RunRow] = ()
     halts: Sequence[Halted] = ()
+    sharers: Mapping[Identity, Sharer] = field(default_factory=dict)

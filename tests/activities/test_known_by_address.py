@@ -13,7 +13,7 @@ import httpx
 import pytest
 import respx
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
 from activities import signatures as ask
@@ -25,6 +25,7 @@ from contacts import store, tables
 from contacts.claims import Gate
 from contacts.clock import Clock
 from contacts.events import event, identities, identity
+from contacts.facts import Facts
 from contacts.intake import Intake
 from contacts.policy import Policy
 from tests.activities.conftest import MORNING
@@ -226,6 +227,39 @@ async def test_a_stop_that_is_being_stored_is_seen(texts: Texts) -> None:
         claiming = asyncio.create_task(texts.text(second, minutes=2))
         await somebody_waits(texts.engine)
     assert (await claiming).reason == "consent_withdrawn"
+
+
+async def test_a_claim_that_is_ended_for_another_transaction_is_made_again(
+    texts: Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two lock both who share the number, in opposite orders."""
+    first, second = await texts.crm("101"), await texts.crm("102")
+    assert (await texts.text(first)).status == "sent"
+    lock, claims, crossing = store.lock, 0, None
+    async with texts.engine.connect() as other:
+        # It looks for no deadlock while it waits, so that the claim is what finds it and has to end.
+        await other.execute(sa.text("SET LOCAL deadlock_timeout = '1h'"))
+        await lock(other, first)
+
+        async def cross() -> None:
+            await lock(other, second)
+            await other.rollback()
+
+        async def crossed(conn: AsyncConnection, contact_id: str) -> Facts:
+            nonlocal claims, crossing
+            if contact_id == first:
+                claims += 1
+                if crossing is None:
+                    crossing = asyncio.create_task(cross())
+                    await somebody_waits(texts.engine)
+            return await lock(conn, contact_id)
+
+        monkeypatch.setattr(store, "lock", crossed)
+        assert (await texts.text(second, minutes=1)).status == "sent"
+        assert crossing is not None
+        await crossing
+    assert claims == 2
+    assert len(texts.vendor.calls) == 2
 
 
 async def test_an_address_is_of_whoever_a_merge_has_kept(engine: AsyncEngine, texts: Texts) -> None:

@@ -703,6 +703,13 @@ def test_who_pays_is_known_by_the_bill_where_nothing_else_names_them(
     assert who(only(type, guest)) == whose
 
 
+def test_where_a_bill_and_a_receipt_went_apart_the_bill_comes_first() -> None:
+    guest = {**CHARGE, "customer": None}
+    assert [i.value for i in only("charge.succeeded", guest).identities] == ["alice@example.com", "billing@example.com"]
+    unnamed = only("charge.succeeded", {**CHARGE, "billing_details": None})
+    assert (who(unnamed), unnamed.data["email"]) == ({("stripe", "cus_1")}, "billing@example.com")
+
+
 def test_a_charge_says_whose_it_is() -> None:
     event = only("charge.succeeded", {**CHARGE, "amount": 50000, "currency": "isk"})
     assert (event.type, event.source_id) == ("payment.succeeded", "evt_1")
@@ -788,6 +795,12 @@ def test_amounts_are_in_the_currencys_own_minor_unit(currency: str, value: int) 
         event = only(type, object, before=before)
         assert (type, event.data["value"], event.data["currency"]) == (type, value, currency.upper())
         assert [item["value"] for item in event.data.get("items", [])] in ([], [value])
+
+
+@pytest.mark.parametrize("currency", ["eur", "isk", "ugx", "mga"])
+def test_what_names_no_amount_is_worth_none(currency: str) -> None:
+    for type in ("checkout.session.completed", "invoice.paid", "charge.succeeded", "charge.dispute.created"):
+        assert "value" not in only(type, {"id": "x_1", "payment_status": "paid", "currency": currency}).data
 
 
 def test_a_customer_record_updates_and_never_enrols() -> None:

@@ -114,7 +114,9 @@ async def test_of_another_payment_or_another_sender_it_is_nobodys(intake: Intake
 async def test_whoever_it_names_is_meant(intake: Intake) -> None:
     alice = await heard(intake, "charge.succeeded", CHARGE)
     bob = {**DISPUTE, "evidence": {"customer_email_address": "bob@example.com"}}
-    assert await heard(intake, "charge.dispute.created", bob) != alice
+    assert await heard(intake, "charge.dispute.created", bob, hours=1) != alice
+    # What names nobody again is of whom the payment was first said to be.
+    assert await heard(intake, "charge.dispute.closed", DISPUTE, hours=2) == alice
 
 
 async def test_a_dispute_that_comes_before_its_payment_is_found_later(engine: AsyncEngine, intake: Intake) -> None:

@@ -59,6 +59,12 @@ def promotion(day: float, **changes: object) -> Ask:
         ([("message.opened", 80)], 90, None),
         ([("page.viewed", 80)], 115, "cooling"),
         ([("message.delivered", 80), ("usage.fell", 81), ("segment.left", 82)], 90, "dormant"),
+        ([("purchase.completed", 80)], 90, None),
+        ([("subscription.started", 80)], 90, None),
+        ([("custom.asked_for_a_demo", 80)], 90, None),
+        ([("payment.succeeded", 80), ("invoice.paid", 80), ("invoice.payment_failed", 80)], 90, "dormant"),
+        ([("subscription.renewed", 80), ("subscription.canceled", 81), ("purchase.refunded", 82)], 90, "dormant"),
+        ([("custom.sms_status", 80), ("custom.stripe_subscription", 81), ("custom.gift_expired", 82)], 90, "dormant"),
     ],
 )
 def test_a_tier_counts_from_the_last_sign_of_life(

@@ -700,10 +700,11 @@ async def test_behaviour_is_one_by_what_was_known_of_it_then(
 
 
 async def test_behaviour_of_two_who_were_not_yet_one_is_none(engine: AsyncEngine, policy: Policy) -> None:
-    curious = card(trigger=(often(on("page.viewed", page="pricing"), times=3, days=3),))
+    # Neither of the two reaches it alone, not even with what they do as one.
+    curious = card(trigger=(often(on("page.viewed", page="pricing"), times=4, days=3),))
     intake = Intake(engine, (curious,), policy)
-    for n in range(3):
-        await intake.record(told("page.viewed", at(n), who={"user": "eve"}, page="pricing"), START)
+    for n in range(4):
+        await intake.record(told("page.viewed", at(hours=n), who={"user": "eve"}, page="pricing"), START)
     who = ({"user": "u"}, {"email": "alice@example.com"}, {"user": "u"}, {"email": "alice@example.com"})
     for n, one in enumerate(who):
         await intake.record(told("page.viewed", at(hours=n), who=one, page="pricing"), at(5, hours=n))
@@ -758,6 +759,96 @@ async def test_an_address_that_somebody_overwrote_is_found(engine: AsyncEngine, 
             await store.save(conn, stale)
         [lost] = await found(engine, policy)
         assert (lost.kind, f"profile {kind}" in lost.what) == ("fact-lost", True)
+
+
+# Addresses of several contacts
+
+PHONE = "+4930901820"
+BOB = {"phone": PHONE}
+BAD_NUMBER = {"channel": "sms", "permanent": True, "address": PHONE}
+
+
+async def sharing(intake: Intake, engine: AsyncEngine) -> tuple[str, str]:
+    """Alice, whose number is another contact's, and a run of hers."""
+    alice = await someone(intake)
+    await intake.record(told("contact.updated", phone=PHONE), START)
+    await intake.record(told("page.viewed", who=BOB, page="home"), START)
+    return alice, await a_run(engine, alice)
+
+
+@pytest.mark.parametrize(
+    ("no", "reason"),
+    [
+        (told("consent.withdrawn", at(1), who=BOB, channel="sms"), "consent_withdrawn"),
+        (told("message.bounced", at(1), who=BOB, **BAD_NUMBER), "suppressed"),
+    ],
+    ids=["a no", "no number any more"],
+)
+async def test_a_no_of_another_who_is_known_by_the_address_forbids_what_is_claimed_after_it(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy, blind: None, no: Event, reason: str
+) -> None:
+    alice, run_id = await sharing(intake, engine)
+    # The clocks say the opposite of the truth, and nobody asks them.
+    await take(engine, gate_, an_ask("before", at(2), channel="sms"), run_id, alice)
+    said = await intake.record(no, at(1))
+    await take(engine, gate_, an_ask("a mail", at(1)), run_id, alice)
+    assert await found(engine, policy) == []
+    wrong = await take(engine, gate_, an_ask("after", at(1), channel="sms"), run_id, alice)
+    lifted = "consent.granted" if reason == "consent_withdrawn" else "address.reactivated"
+    await intake.record(told(lifted, at(3), who=BOB, channel="sms", address=PHONE), at(3))
+    await take(engine, gate_, an_ask("again", at(4), channel="sms"), run_id, alice)
+    for version in (policy.version, "of-today"):
+        [finding] = await found(engine, changed(policy, version=version))
+        assert (reasons([finding]), finding.contact_id) == ([("forbidden", reason)], alice)
+        assert (finding.evidence["touch"], finding.evidence["event"]) == (wrong.touch_id, said.event_id)
+        assert finding.evidence.get("contact") == (said.contact_id if reason == "consent_withdrawn" else None)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+async def test_a_claim_beside_the_lock_of_another_who_is_known_by_the_address_is_found(
+    engine: AsyncEngine,
+    intake: Intake,
+    gate_: Gate,
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+    locked: bool,
+) -> None:
+    alice, run_id = await sharing(intake, engine)
+    if not locked:
+        monkeypatch.setattr(store, "lock", unlocked)
+    async with engine.connect() as claiming, engine.connect() as recording:
+        await intake.record_in(recording, told("consent.withdrawn", at(1), who=BOB, channel="sms"), at(1))
+        task = asyncio.create_task(claim(gate_, claiming, an_ask("k", at(1), channel="sms"), run_id, alice))
+        if locked:
+            await somebody_waits(engine)
+        else:
+            await asyncio.wait([task])
+        await recording.commit()
+        await task
+        await claiming.commit()
+    assert reasons(await found(engine, policy)) == ([] if locked else [("forbidden", "consent_withdrawn")])
+
+
+async def test_whose_an_address_was_is_not_judged_where_only_a_clock_or_a_merge_says_so(
+    engine: AsyncEngine, intake: Intake, gate_: Gate, policy: Policy
+) -> None:
+    """It became theirs as the touch was claimed; or it came to who had said no with somebody who had not."""
+    dora = {"email": "dora@example.com"}
+    await intake.record(told("consent.withdrawn", at(-1), who=dora, channel="sms"), at(-1))
+    alice, run_id = await sharing(intake, engine)
+    assert (await take(engine, gate_, an_ask("k", at(1), channel="sms"), run_id, alice)).status == "claimed"
+    await intake.record(told("contact.merged", at(2), who={**dora, **BOB}), at(2))
+    assert await found(engine, policy) == []
+    late = await take(engine, gate_, an_ask("l", at(3), channel="sms"), run_id, alice)
+    assert (late.status, late.reason) == ("dropped", "consent_withdrawn")
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.touches).where(tables.touches.c.key == "l").values(status="claimed"))
+        decided = sa.update(tables.decisions).where(tables.decisions.c.touch_id == late.touch_id)
+        await conn.execute(decided.values(verdict="send"))
+    assert reasons(await found(engine, policy)) == [("forbidden", "consent_withdrawn")]
+    async with engine.begin() as conn:
+        await conn.execute(sa.update(tables.identities).values(since=at(3) - LATE + timedelta(seconds=1)))
+    assert await found(engine, policy) == []
 
 
 # What the tables say besides
