@@ -20,7 +20,7 @@ SIGNS_OF_LIFE = (
 NO_SIGNS_OF_LIFE = (
     "custom.sms_status", "custom.stripe_dispute", "custom.stripe_invoice", "custom.stripe_refund",
     "custom.stripe_subscription", "custom.gift_canceled", "custom.gift_expired", "custom.gift_failed",
-    "custom.gift_flagged", "custom.tag_", "custom.activecampaign_tag_", "custom.gohighlevel_", "custom.intercom_tag",
+    "custom.gift_flagged", "custom.tag_", "custom.activecampaign_", "custom.gohighlevel_", "custom.intercom_",
     "custom.salesforce_deleted",
 )  # fmt: skip
 """What connectors tell under names of their own and no contact does: what became of a message, a present, a bill."""
