@@ -22,6 +22,9 @@ BATCH_EVENTS = 1000
 AHEAD = timedelta(minutes=5)
 """How far a sender's clock may be ahead of ours before we take our own word for it."""
 
+_ATTRIBUTE = re.compile("ce-[a-z0-9]+")
+"""The header of an attribute."""
+
 
 class Envelope(BaseModel):
     """A CloudEvent, as far as we use one. ``time`` needs an offset; extensions are ignored."""
@@ -108,10 +111,11 @@ def _mode(request: Request) -> Literal["structured", "batched", "binary"]:
 def _envelopes(request: Request) -> Iterator[Envelope | Problem]:
     match _mode(request):
         case "binary":
+            # No attribute has another name: data in a header would take the place of those that are signed.
             attributes: dict[str, Any] = {
-                name.removeprefix("ce-"): unquote(value)
+                name.removeprefix("ce-"): unquote(value).replace("\0", "\ufffd")
                 for name, value in request.headers.items()
-                if name.startswith("ce-")
+                if _ATTRIBUTE.fullmatch(name)
             }
             data = load_json(request.body) if request.body else {}
             yield _envelope({**attributes, "data": data}, 0)

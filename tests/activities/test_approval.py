@@ -1,5 +1,6 @@
 """Asking a person for a yes: told once, answered once, and never too late."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +13,10 @@ from temporalio.testing import ActivityEnvironment
 from activities import signatures as ask
 from connectors.errors import ConnectorError, NeverAgain, TryAgain, Unknown
 from connectors.recording import Alerted
-from contacts import tables
+from contacts import approvals, handoffs, tables
 from contacts.events import event, identities
 from tests.activities.conftest import MORNING, House
+from tests.contacts.support import somebody_waits
 
 ID = "7d7c2bbc-26bb-4bbd-b1b2-1be0a1a5a4a4"
 UNTIL = MORNING + timedelta(days=2)
@@ -35,7 +37,7 @@ async def says(house: House, approved: bool, by: str = "Mia", *, at: datetime = 
 
 async def answer(house: House) -> tuple[bool | None, str | None]:
     """The answer in the approval's row."""
-    [row] = await house.rows(tables.approvals)
+    [row] = [row for row in await house.rows(tables.approvals) if row.id == ID]
     return row.approved, row.answered_by
 
 
@@ -111,6 +113,7 @@ async def test_the_first_answer_counts_and_the_journal_says_so_once(
     for _ in range(2):
         settled = await attempt.run(house.approval.settle, settling(house))
         assert settled == ask.ApprovalSettled(said, "Mia")
+    assert [row.closed_at for row in await house.rows(tables.approvals)] == [None]
 
 
 async def test_an_answer_is_kept_with_its_alert_and_whether_it_counts(
@@ -149,13 +152,39 @@ async def test_an_answer_after_the_end_changes_nothing(
 
 
 async def test_an_answer_after_the_run_went_on_changes_nothing(house: House, attempt: ActivityEnvironment) -> None:
-    await attempt.run(house.approval.ask_approval, question(house))
+    another = replace(question(house), approval_id="7d7c2bbc-0000-4000-8000-000000000000")
+    for asked in (question(house), another):
+        await attempt.run(house.approval.ask_approval, asked)
     assert await attempt.run(house.approval.settle, settling(house)) == ask.ApprovalSettled(False)
-    [row] = await house.rows(tables.approvals)
-    assert row.closed_at == UNTIL
     await says(house, True)
     assert await answer(house) == (None, None)
-    assert await attempt.run(house.approval.settle, settling(house)) == ask.ApprovalSettled(False)
+    again = settling(house, at=UNTIL + timedelta(hours=1))
+    assert await attempt.run(house.approval.settle, again) == ask.ApprovalSettled(False)
+    closed = {row.id: row.closed_at for row in await house.rows(tables.approvals)}
+    assert closed == {ID: UNTIL, another.approval_id: None}
+
+
+async def test_a_run_that_goes_on_waits_for_an_answer_that_is_being_stored(
+    house: House, attempt: ActivityEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it counts has been decided, and the run must not decide otherwise."""
+    await attempt.run(house.approval.ask_approval, question(house))
+    acknowledge, closing = handoffs.acknowledge, list[asyncio.Task[Any]]()
+
+    async def close() -> Any:
+        async with house.engine.begin() as conn:
+            return await approvals.close(conn, ID, UNTIL)
+
+    async def meanwhile(*args: Any) -> None:
+        closing.append(asyncio.create_task(close()))
+        waits = asyncio.create_task(somebody_waits(house.engine))
+        await asyncio.wait({closing[0], waits}, return_when=asyncio.FIRST_COMPLETED)
+        await acknowledge(*args)
+
+    monkeypatch.setattr(handoffs, "acknowledge", meanwhile)
+    await says(house, True)
+    row = await closing[0]
+    assert (row.approved, row.answered_by, row.closed_at) == (True, "Mia", None)
 
 
 async def test_an_answer_after_the_run_has_ended_changes_nothing(house: House, attempt: ActivityEnvironment) -> None:

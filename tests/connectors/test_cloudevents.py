@@ -1,6 +1,7 @@
 """CloudEvents in three modes, signed; the reference libraries write the requests."""
 
 import json
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,10 +72,46 @@ def test_both_modes_as_the_reference_library_writes_them(write: Any) -> None:
     assert event.identities == (Identity("email", "alice@example.com"), Identity("user", "42"), Identity("user", "43"))
 
 
-def test_percent_encoded_headers_are_decoded() -> None:
-    headers = {"ce-specversion": "1.0", "ce-id": "a%20b%C3%A9", "ce-source": "s", "ce-type": "call.missed"}
-    request = signed(b'{"identities":{"user":"1"}}', {**headers, "content-type": "application/json; charset=utf-8"})
-    assert SOURCE.parse(request, NOW)[0].source_id == "a bé"
+def binary(body: bytes = b'{"identities":{"user":"1"}}', **attributes: str) -> Request:
+    given = {"specversion": "1.0", "id": "d-7", "source": "s", "type": "call.missed", **attributes}
+    named = {f"ce-{name}": value for name, value in given.items() if value != "absent"}
+    return signed(body, {**named, "content-type": "Application/JSON; charset=utf-8"})
+
+
+@pytest.mark.parametrize(
+    ("encoded", "text"),
+    [("a%20b%C3%A9", "a bé"), ("a+b%2B", "a+b+"), ("100%", "100%"), ("a%00b", "a\ufffdb"), ("%ED%A0%80", "\ufffd" * 3)],
+)
+def test_percent_encoded_headers_are_decoded(encoded: str, text: str) -> None:
+    [event] = SOURCE.parse(binary(id=encoded, source=encoded), NOW)
+    assert (event.source_id, event.source) == (text, f"cloudevents:{text}")
+
+
+def test_no_header_takes_the_place_of_what_is_signed() -> None:
+    forged = b64encode(b'{"identities":{"user":"forged"}}').decode()
+    request = binary(data="forged", data_base64=forged)
+    SOURCE.verify(request, NOW)
+    assert SOURCE.parse(request, NOW)[0].identities == (Identity("user", "1"),)
+
+
+@pytest.mark.parametrize("name", ["id", "source", "type"])
+def test_a_binary_event_lacks_none_of_its_names(name: str) -> None:
+    for value, reason in (("absent", "Field required"), ("", "String should have at least 1 character")):
+        assert refusal(binary(**{name: value})) == (400, f"{name}: {reason}")
+
+
+def test_a_binary_event_may_have_no_body() -> None:
+    named = binary(b"", subject="user:1")
+    bare = signed(b"", {name: value for name, value in named.headers.items() if name != "content-type"})
+    for request in (named, bare):
+        SOURCE.verify(request, NOW)
+        [event] = SOURCE.parse(request, NOW)
+        assert (event.identities, event.data) == ((Identity("user", "1"),), {})
+
+
+def test_a_binary_event_may_be_json_of_its_own_kind() -> None:
+    given = binary()
+    SOURCE.verify(signed(given.body, {**given.headers, "content-type": "application/vnd.shop+json"}), NOW)
 
 
 def test_a_batch_keeps_the_good_and_names_the_bad() -> None:
@@ -90,8 +127,11 @@ def test_a_batch_keeps_the_good_and_names_the_bad() -> None:
 
 def test_an_empty_batch_is_nothing_and_a_long_one_too_much() -> None:
     assert SOURCE.parse(signed(b"[]", {"content-type": BATCHED}), NOW) == ()
-    long = signed(json.dumps([0] * (BATCH_EVENTS + 1)).encode(), {"content-type": BATCHED})
-    assert refusal(long)[0] == 400
+    full = signed(json.dumps([0] * BATCH_EVENTS).encode(), {"content-type": BATCHED})
+    SOURCE.verify(full, NOW)
+    assert len(SOURCE.read(full, NOW).problems) == BATCH_EVENTS
+    for value in ([0] * (BATCH_EVENTS + 1), {}):
+        assert refusal(signed(json.dumps(value).encode(), {"content-type": BATCHED}))[0] == 400
 
 
 def test_data_in_base64() -> None:
@@ -105,7 +145,11 @@ def test_data_in_base64() -> None:
     ("changes", "reason"),
     [
         ({"id": "absent"}, "id: Field required"),
+        ({"id": "i" * 256}, "id: String should have at most 255 characters"),
+        ({"source": "absent"}, "source: Field required"),
+        ({"source": ""}, "source: String should have at least 1 character"),
         ({"source": "s" * 89}, "source: String should have at most 88 characters"),
+        ({"type": "absent"}, "type: Field required"),
         ({"specversion": "0.3"}, "specversion: Input should be '1.0'"),
         ({"time": "yesterday"}, "time: "),
         ({"time": "2026-03-01T00:00:00"}, "time: "),
@@ -115,6 +159,11 @@ def test_data_in_base64() -> None:
 def test_a_malformed_envelope_is_400(changes: dict[str, Any], reason: str) -> None:
     status, said = refusal(structured(**changes))
     assert (status, said[: len(reason)]) == (400, reason)
+
+
+def test_the_longest_names_are_taken() -> None:
+    [event] = SOURCE.parse(structured(id="i" * 255, source="s" * 88), NOW)
+    assert (len(event.source_id), event.source) == (255, "cloudevents:" + "s" * 88)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +195,7 @@ def test_an_event_we_cannot_understand_is_kept_for_later(changes: dict[str, Any]
         {"type": "com.example.OrderPlaced", "data": "absent", "data_base64": "PG9yZGVyLz4="},
         {"type": "c" * 200},
         {"type": "shop.visited", "data": {"shop": 7}},
+        {"type": "customer.created", "data": {"shop": 7}},
         {"type": "shop.visited", "data": {"identities": {"shoe": 7}}},
     ],
 )

@@ -1,13 +1,17 @@
 """Between stages a run moves to a fresh history, and takes everything along."""
 
 import asyncio
+import inspect
+import re
 from collections import Counter
+from pathlib import Path
 
 from temporalio.client import WorkflowExecutionStatus
 
 from activities import signatures as ask
 from tests.workflows.journeys import CountsVisits
 from tests.workflows.world import Stage, eventually
+from workflows.base import Journey
 
 VISITS = [f"page-{n}" for n in range(200)]
 
@@ -43,3 +47,10 @@ async def test_nothing_is_lost_repeated_or_let_out_in_a_storm(stage: Stage) -> N
     assert ended.pop(WorkflowExecutionStatus.COMPLETED) == 1
     assert ended.pop(WorkflowExecutionStatus.CONTINUED_AS_NEW) >= 2
     assert not ended
+
+
+def test_what_histories_know_of_changes_to_the_code_keeps_its_name() -> None:
+    """A run that waits finds the name in its history: under another, or under none, its code would not fit that."""
+    source = Path(inspect.getfile(Journey)).read_text()
+    known = {"handoff-answered-by-a-rep", "approval-told-to-a-person", "touches-of-a-stage-that-was-left"}
+    assert known <= set(re.findall(r'workflow\.patched\("([a-z-]+)"\)', source))
