@@ -150,7 +150,7 @@ async def steer(
     run = tables.runs.c
     # In the order of their ids, so that two who steer the same runs do not wait for each other.
     mine = sa.select(run.id).where(*which, runs.OPEN).order_by(run.id).with_for_update(key_share=True)
-    rests = {"paused_at": now, "resumed_at": None} if order == "pause" else {"paused_at": None, "resumed_at": now}
+    rests = {"paused_at": now} if order == "pause" else {"paused_at": None, "resumed_at": now}
     await conn.execute(sa.update(tables.runs).where(run.id.in_(mine)).values(rests))
     these = (*which, run.paused_at == now if order == "pause" else run.resumed_at == now)
     told = await runs.signal(conn, order, now, *these)

@@ -246,9 +246,9 @@ async def _sharers(conn: AsyncConnection, stored: Mapping[str, Sequence[Stored]]
 
 
 def _addresses(told: Iterable[Stored]) -> set[Identity]:
-    """Every address that the events say to be the contact's."""
-    said = [(s.event.addresses, s.event.data if s.event.type.startswith("contact.") else {}) for s in told]
-    return set(identities(*((kind, given.get(kind)) for both in said for given in both for kind in ADDRESSES)))
+    """The addresses that somebody gave for the contact. What an event names the contact by is nobody else's."""
+    said = [s.event.data for s in told if s.event.type in ("contact.identified", "contact.updated")]
+    return set(identities(*((kind, data.get(kind)) for data in said for kind in ADDRESSES)))
 
 
 def _touch(row: Any, claims: int) -> TouchRow:

@@ -166,8 +166,9 @@ async def test_a_resumed_run_hears_it_only_if_a_touch_of_it_waits_for_that(
     assert rests == {ended, left_alone}
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["once", "paused again"])
 async def test_what_waited_for_runs_to_be_resumed_is_no_rush(
-    engine: AsyncEngine, intake: Intake, guarded: Gate
+    engine: AsyncEngine, intake: Intake, guarded: Gate, again: bool
 ) -> None:
     runs = await crowd(engine, intake, 9)
     of_it = [run_id for run_id, _ in runs[:5]]
@@ -175,9 +176,12 @@ async def test_what_waited_for_runs_to_be_resumed_is_no_rush(
     for run_id, who in runs[:5]:
         await asked(engine, guarded, run_id, who, f"k-{who}")
     await steered(engine, "resume", 0.001, *of_it)
-    found = [await asked(engine, guarded, run_id, who, f"k-{who}", 0.002) for run_id, who in runs]
+    found = [await asked(engine, guarded, run_id, who, f"k-{who}", 0.002) for run_id, who in runs[:5]]
+    if again:
+        await steered(engine, "pause", 0.003, *of_it)
+    found += [await asked(engine, guarded, run_id, who, f"k-{who}", 0.004) for run_id, who in runs[5:]]
     assert [v.status for v in found] == ["claimed"] * 8 + ["waiting"]
-    assert (await asked(engine, guarded, *runs[0], "new", 0.002)).hold == "pause:journey/course"
+    assert (await asked(engine, guarded, *runs[0], "new", 0.004)).hold == "pause:journey/course"
 
 
 async def test_nobody_reads_paused_while_a_claim_that_did_not_see_it_is_to_commit(

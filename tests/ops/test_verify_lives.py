@@ -804,6 +804,21 @@ async def test_a_no_of_another_who_is_known_by_the_address_forbids_what_is_claim
         assert finding.evidence.get("contact") == (said.contact_id if reason == "consent_withdrawn" else None)
 
 
+async def test_a_yes_of_another_who_is_known_by_the_address_lasts_that_only_an_older_policy_made_of_a_form(
+    engine: AsyncEngine, intake: Intake, policy: Policy
+) -> None:
+    stating = policy.consent.model_copy(update={"stated": {"form.submitted": "consent"}})
+    old = changed(policy, version="of-old", consent=stating)
+    alice, run_id = await sharing(intake, engine)
+    await intake.record(told("consent.withdrawn", at(1), who=BOB, channel="sms"), at(1))
+    form = told("form.submitted", at(2), who=BOB, form="newsletter", consent={"sms": ["promotional"]})
+    await replace(intake, policy=old).remember(form, at(2))
+    taken = await take(engine, Gate(old, "test"), an_ask("k", at(4), channel="sms"), run_id, alice)
+    assert taken.status == "claimed"
+    none = policy.consent.model_copy(update={"stated": {}})
+    assert await found(engine, changed(policy, version="of-today", consent=none)) == []
+
+
 @pytest.mark.parametrize("locked", [True, False])
 async def test_a_claim_beside_the_lock_of_another_who_is_known_by_the_address_is_found(
     engine: AsyncEngine,
