@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from contacts.policy import Policy
 from ops import engines, scenario, simulate
 from ops.scenario import Expectation, Line, Never
-from worker import RUNNER
+from tests.replays import replayer
 from workflows.registry import CARDS, JOURNEYS
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
@@ -54,17 +52,12 @@ async def replay(histories: Sequence[WorkflowHistory]) -> None:
     names = {journey_of(history) for history in histories}
     if not names:
         return
-    replayer = Replayer(
-        workflows=[cls for cls in JOURNEYS if cls.card.name in names],
-        data_converter=pydantic_data_converter,
-        workflow_runner=RUNNER,
-    )
 
     async def every() -> AsyncIterator[WorkflowHistory]:
         for history in histories:
             yield history
 
-    await replayer.replay_workflows(every())
+    await replayer(*(cls for cls in JOURNEYS if cls.card.name in names)).replay_workflows(every())
 
 
 def repeated(lines: list[Line]) -> list[str]:

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
 from activities import signatures as ask
 from contacts.specs import days
+from tests.replays import replayer
 from tests.workflows.journeys import AsksApproval, AsksTwice
 from tests.workflows.world import Run, Stage
-from worker import RUNNER
 
 IN_A_MOMENT = days(2) / timedelta(seconds=0.2)
 
@@ -159,9 +157,4 @@ async def test_a_run_that_asked_before_anybody_was_told_still_replays(
         await run.doing("waits for the time")
     assert [t for t in await run.texts() if t.startswith("approved")] == ["approved: True", "approved: False"]
     assert not stage.world.requests(ask.ApprovalRequest)
-    replayer = Replayer(
-        workflows=[AsksTwice],
-        data_converter=pydantic_data_converter,
-        workflow_runner=RUNNER,
-    )
-    await replayer.replay_workflow(await run.handle.fetch_history())
+    await replayer(AsksTwice).replay_workflow(await run.handle.fetch_history())

@@ -3,13 +3,11 @@
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
 from activities import signatures as ask
+from tests.replays import replayer
 from tests.workflows.journeys import HandsOver, SendsBesides, SendsOne, SendsThenRests, WaitsLong
 from tests.workflows.world import Run, Stage, in_
-from worker import RUNNER
 from workflows.base import Journey
 
 
@@ -163,12 +161,7 @@ async def test_a_run_that_took_any_conversation_for_an_answer_still_replays(
 
 async def replayed(journey: type[Journey], run: Run) -> None:
     """Goes through a run's history with the code of today, which must do as it did."""
-    replayer = Replayer(
-        workflows=[journey],
-        data_converter=pydantic_data_converter,
-        workflow_runner=RUNNER,
-    )
-    await replayer.replay_workflow(await run.handle.fetch_history())
+    await replayer(journey).replay_workflow(await run.handle.fetch_history())
 
 
 async def test_nobody_answers_so_they_are_reminded_and_then_a_person_reviews(stage: Stage) -> None:

@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Worker
 
 from activities import signatures as ask
 from activities.rollout import RollOut
@@ -30,6 +30,7 @@ from contacts.intake import Intake, Receipt
 from contacts.policy import Policy, Segment
 from contacts.specs import on
 from tests.contacts.support import card, told
+from tests.replays import replayer
 from tests.workflows.conftest import CACHED, REPLAYED
 from tests.workflows.world import eventually
 from worker import RUNNER
@@ -105,9 +106,8 @@ async def begin(temporal: Client, request: pytest.FixtureRequest) -> AsyncIterat
 
     async with workers:
         yield start
-    replayer = Replayer(workflows=[Rollout], data_converter=pydantic_data_converter, workflow_runner=RUNNER)
     for handle in begun:
-        await replayer.replay_workflow(await handle.fetch_history())
+        await replayer(Rollout).replay_workflow(await handle.fetch_history())
 
 
 async def progress(handle: WorkflowHandle[Any, Progress]) -> Progress:
