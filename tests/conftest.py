@@ -1,6 +1,7 @@
 """What tests of the facts share: one real PostgreSQL for all workers, and an empty migrated database for each test."""
 
 import fcntl
+import gc
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,11 @@ _TEMPLATE = "migrated"
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("perennial", deadline=None)
 settings.load_profile("perennial")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays; no collection of garbage need look through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
