@@ -403,10 +403,16 @@ async def test_a_touch_whose_time_is_to_come_and_one_that_an_operator_keeps_back
     await change(welcomed, sa.update(tables.touches).where(tables.touches.c.id == touch).values(wait_until=soon))
     assert (await proved(welcomed, later=timedelta(hours=3, minutes=59)))[0] == []
     assert [f.kind for f in (await proved(welcomed, later=timedelta(hours=4, minutes=1)))[0]] == ["touch-forgotten"]
-    for order, kinds in (("pause", []), ("resume", ["touch-forgotten"])):
+    for order, stage, kinds in (
+        ("resume", run.stage, ["touch-forgotten"]),
+        ("pause", run.stage, []),
+        # Of a stage that was left nobody asks any more, whether the run rests or not.
+        ("pause", "another", ["touch-forgotten"]),
+    ):
         async with welcomed.engine.begin() as conn:
             await pauses.steer(conn, order, welcomed.clock.now(), tables.runs.c.id == run.id)
         await welcomed.dispatched()
+        await change(welcomed, sa.update(tables.touches).where(tables.touches.c.id == touch).values(stage=stage))
         assert [f.kind for f in (await proved(welcomed, later=timedelta(hours=4, minutes=1)))[0]] == kinds
 
 
